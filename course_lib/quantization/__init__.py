@@ -1,0 +1,1 @@
+"""From float to int8."""
