@@ -121,7 +121,7 @@ TABLES = {
 
 # Numbers and characters to decode at most; a visit to a table counts as `_TABLE`. A
 # MobileNet has 160 000. Weights do not count: they are sliced, not decoded.
-_MOST = 8_000_000
+_MOST = 4_000_000
 _TABLE = 50
 
 
@@ -149,7 +149,6 @@ class _Reader:
     def __init__(self, data: memoryview):
         self.data = data
         self.left = _MOST
-        self.tables = {}
 
     def _spend(self, cost: int) -> None:
         self.left -= cost
@@ -200,8 +199,6 @@ class _Reader:
 
     def _table(self, name: str, at: int) -> SimpleNamespace:
         self._spend(_TABLE)
-        if (name, at) in self.tables:
-            return self.tables[name, at]
         vtable = at - self._number("i32", at)
         slots = self._number("u16", vtable) // 2 - 2
         record = SimpleNamespace()
@@ -212,7 +209,6 @@ class _Reader:
                 kind = _member(kind[2:], value)
             value = self.value(kind, at + offset) if offset and kind else absent
             setattr(record, field, value)
-        self.tables[name, at] = record
         return record
 
 

@@ -106,7 +106,7 @@ class Tensor:
         """Return the size of the data in bytes; 0 for types of no fixed size."""
         digits = re.search(r"\d+", "8" if self.dtype == "bool" else self.dtype)
         bits = int(digits[0]) if digits else 0
-        return math.ceil(math.prod(map(abs, self.shape)) * bits / 8)
+        return (math.prod(map(abs, self.shape)) * bits + 7) // 8
 
     @property
     def is_constant(self) -> bool:
@@ -391,7 +391,7 @@ def parse(data: bytes) -> Model:
         raise UnusableInput("is empty: copy or download the file again")
     if bytes(data[4:8]) != b"TFL3":
         looks = (hint for start, hint in _OTHERS.items() if data.startswith(start))
-        hint = next(looks, "it does not have the identifier TFL3 at byte 4")
+        hint = next(looks, "something else (no TFL3 at byte 4): check the path")
         raise UnusableInput(f"not a .tflite file but {hint}")
     file = decode(data)
     if not file.subgraphs:
@@ -506,8 +506,8 @@ def _subgraph(graph: SimpleNamespace, codes: list, buffers: list) -> Subgraph:
 
 def _tensor(index: int, tensor: SimpleNamespace, buffers: list) -> Tensor:
     user = f"tensor {index}"
-    if any(size < -1 for size in (*tensor.shape, *tensor.shape_signature)):
-        raise _damaged(f"{user} has a negative size")
+    if len(tensor.shape) > 32 or min((*tensor.shape, *tensor.shape_signature, 0)) < -1:
+        raise _damaged(f"{user} has an impossible shape")
     scales, zero_points, axis = (), (), 0
     if tensor.quantization and tensor.quantization.scale:
         scales = tensor.quantization.scale
