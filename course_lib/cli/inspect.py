@@ -1,8 +1,4 @@
-"""The command `dlpu`.
-
-Each command imports its library inside its function, so that `dlpu inspect` never pays
-for TensorFlow. Exit status: 0 fine, 1 findings, 2 unusable input, told in one line.
-"""
+"""`dlpu inspect`: what a .tflite file takes, gives and is made of."""
 
 import json
 from collections import Counter
@@ -10,34 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from course_lib.errors import UnusableInput
+from course_lib.cli import dlpu, printable
 
 import click
-
-
-class _Commands(click.Group):
-    """A group whose commands may raise UnusableInput: one line and exit status 2."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except UnusableInput as error:
-            click.echo(f"Error: {_printable(str(error))}", err=True)
-            ctx.exit(2)
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="dlpu-course", prog_name="dlpu")
-def dlpu() -> None:
-    """Take a TensorFlow vision model to the accelerators in Axis cameras.
-
-    Exit status: 0 fine, 1 findings, 2 unusable input (one line says why).
-    """
-
-
-def main() -> None:
-    """Run the command line."""
-    dlpu()
 
 
 @dlpu.command(short_help="Tell what a .tflite file takes, gives and is made of.")
@@ -73,7 +44,7 @@ def inspect(file: Path, as_json: bool, operators: bool) -> None:
         click.echo(json.dumps(facts, indent=2))
     else:
         for line in _lines(facts):
-            click.echo(_printable(line))
+            click.echo(printable(line))
 
 
 def _facts(file: Path, model: Any) -> dict[str, Any]:
@@ -267,12 +238,3 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def _tensor_text(tensor: dict[str, Any] | None) -> str:
     return f"{tensor['dtype']}[{_shape(tensor['shape'])}]" if tensor else "-"
-
-
-def _printable(text: str) -> str:
-    """Replace what could steer a terminal: names come from files of strangers."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-if __name__ == "__main__":
-    main()
