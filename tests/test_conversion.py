@@ -144,14 +144,16 @@ def test_planar_onnx_equals_keras_and_has_no_transpose(fixed, keras_model):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_saved_model_and_keras_file_give_the_same_file(keras_model, dataset, tmp_path):
+def test_every_source_gives_the_same_network(
+    keras_model, full_integer, dataset, tmp_path
+):
     keras_model.export(tmp_path / "saved", verbose=False)
     keras_model.save(tmp_path / "model.keras")
-    sizes = {
-        len(conversion.convert_full_integer(conversion.fix_batch(path), dataset))
-        for path in (tmp_path / "saved", str(tmp_path / "model.keras"))
-    }
-    assert len(sizes) == 1
+    expected = inference.predict(full_integer["per-channel"], images(), raw=True)
+    for path in (tmp_path / "saved", str(tmp_path / "model.keras")):
+        content = conversion.convert_full_integer(path, dataset)
+        found = inference.predict(content, images(), raw=True)
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_conversion_is_silent(fixed, dataset, capfd):

@@ -9,6 +9,7 @@ import sys
 from course_lib.cli import dlpu
 from course_lib.quantization import conversion
 from course_lib.tflite import inference, reading
+from course_lib.vision import datasets
 
 import numpy as np
 import pytest
@@ -92,11 +93,11 @@ def test_three_means_are_built_into_the_file(place):
     assert result.exit_code == 0, result.output
     (entry,) = reading.read(place / "out.tflite").inputs
     assert (entry.scale, entry.zero_point) == (1.0, 0)
-    pixels = np.random.default_rng(1).integers(0, 256, (9, 4, 4, 3), np.uint8)
-    pixels = pixels.repeat(8, 1).repeat(8, 2)
+    pictures = map(datasets.read_image, datasets.image_files(place / "images"))
+    pixels = np.stack([datasets.centre_crop(p, size=32) for p in pictures])
     expected = model().predict((pixels - np.array(mean)) / np.array(std), verbose=0)
     found = inference.predict(place / "out.tflite", pixels)
-    assert np.corrcoef(expected.ravel(), found.ravel())[0, 1] > 0.99
+    assert np.corrcoef(expected.ravel(), found.ravel())[0, 1] > 0.995
 
 
 def test_bgr_is_told(place):

@@ -97,7 +97,8 @@ def parameters_for_weights(
         weights: Float tensor of any shape.
         axis: The output-channel axis, for one scale per channel; None for one scale.
 
-    A channel of zeros gets scale 1, which stands for it exactly.
+    A channel of zeros, or of weights too small for float32 to hold their scale, gets
+    scale 1, which stands for it to the last digit.
 
     Example:
         >>> parameters_for_weights(np.array([[1.27, 0.0], [0.0, 0.5]]), axis=0).scale
@@ -114,7 +115,7 @@ def parameters_for_weights(
         )
     )
     largest = np.max(np.abs(weights), axis=others).astype(np.float64)
-    scale = np.where(largest > 0, largest / 127, 1.0)
+    scale = np.where(largest / 127 < np.finfo(np.float32).tiny, 1.0, largest / 127)
     if axis is None:
         return QuantizationParameters(float(scale))
     return QuantizationParameters(scale, 0, "int8", axis % weights.ndim)

@@ -1,13 +1,13 @@
 """From a Keras model or a SavedModel to float, full-integer and planar ONNX files.
 
-Every function goes through a SavedModel, fixes the batch at 1, is silent, and checks
-the file that it made. TensorFlow is imported when a function first needs it.
+Every function fixes the batch at 1, is silent, and checks the file that it made.
+TensorFlow is imported when a function first needs it.
 """
 
 import contextlib
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def fix_batch(
 
     Introduced in notebook 04.
     """
-    with quiet(), tempfile.TemporaryDirectory() as folder:
+    with quiet():
         import tensorflow as tf
         from tensorflow.python.framework.convert_to_constants import (
             convert_variables_to_constants_v2,
@@ -67,16 +67,18 @@ def fix_batch(
 
         if isinstance(model, (str, Path)):
             model = _read_model(Path(model))
-        if not hasattr(model, "signatures"):
-            _export(model, folder)
-            model = tf.saved_model.load(folder)
-        signature = _serving_signature(model)
-        name, shape = _image_input(signature)
+        if hasattr(model, "signatures"):
+            call, name, shape = _of_saved_model(model)
+        else:
+            call, name, shape = _of_keras(model)
+        shape = _image_shape(name, shape)
         normalise = _normalisation(mean, std, channels=shape[3])
-        function = tf.function(
-            lambda image: signature(**{name: normalise(image)})
-        ).get_concrete_function(tf.TensorSpec(shape, tf.float32, name=name))
-        # With its variables made constants, each later conversion takes half the time.
+        with _one_line("TensorFlow could not run the model on one image"):
+            function = tf.function(
+                lambda image: call(normalise(image))
+            ).get_concrete_function(tf.TensorSpec(shape, tf.float32, name=name))
+        # The converter writes what it gets as a SavedModel and reads it again. Without
+        # variables that takes half the time.
         function = convert_variables_to_constants_v2(function)
     return FixedModel(function, name, shape)
 
@@ -274,49 +276,57 @@ def _read_model(path: Path) -> Any:
         return tf.keras.models.load_model(path, compile=False)
 
 
-def _export(model: Any, folder: str) -> None:
-    """Write a Keras model, of Keras 3 or tf_keras, as a SavedModel."""
-    import tensorflow as tf
-
-    if len(model.inputs) != 1:
-        names = ", ".join(str(tensor.name) for tensor in model.inputs)
+def _of_keras(model: Any) -> tuple[Callable, str, list]:
+    """Return how to call a Keras model, and its input's name and shape."""
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
         raise UnusableInput(
-            f"the model has {len(model.inputs)} inputs ({names}): expected one image"
+            "the Keras model has no declared input: begin it with "
+            "keras.Input((height, width, 3))"
         )
-    with _one_line("the model could not be exported as a SavedModel"):
-        if hasattr(model, "export"):
-            model.export(folder)
-        else:
-            tf.saved_model.save(model, folder)
+    names = [tensor.name for tensor in inputs]
+    _only_one(names)
+    _only_float(names[0], inputs[0].dtype)
+    shape = list(inputs[0].shape)
+    return partial(model, training=False), names[0], shape
 
 
-def _serving_signature(model: Any) -> Any:
+def _of_saved_model(model: Any) -> tuple[Callable, str, list]:
+    """Return how to call a loaded SavedModel, and its input's name and shape."""
     signatures = dict(model.signatures)
-    if "serving_default" in signatures:
-        return signatures["serving_default"]
-    if len(signatures) == 1:
-        return next(iter(signatures.values()))
-    raise UnusableInput(
-        f"the SavedModel has the signatures {sorted(signatures)}: expected "
-        "serving_default; export it again with model.export(folder)"
-    )
-
-
-def _image_input(signature: Any) -> tuple[str, tuple[int, int, int, int]]:
-    """Return name and shape, batch fixed at 1, of a signature's only input."""
+    if "serving_default" not in signatures:
+        raise UnusableInput(
+            f"the SavedModel has the signatures {sorted(signatures)}: expected "
+            "serving_default; export it again with model.export(folder)"
+        )
+    signature = signatures["serving_default"]
     inputs = signature.structured_input_signature[1]
-    if len(inputs) != 1:
-        raise UnusableInput(
-            f"the model has {len(inputs)} inputs ({', '.join(sorted(inputs))}): "
-            "expected one image"
-        )
+    _only_one(sorted(inputs))
     ((name, spec),) = inputs.items()
-    if spec.dtype.name != "float32":
-        raise UnusableInput(
-            f"input {name} is {spec.dtype.name}: expected a float32 image; convert the "
-            "float model, the converter makes the integer input"
-        )
+    _only_float(name, spec.dtype.name)
     shape = spec.shape.as_list() if spec.shape.rank is not None else []
+    return lambda image: signature(**{name: image}), name, shape
+
+
+def _only_one(names: list[str]) -> None:
+    if len(names) != 1:
+        raise UnusableInput(
+            f"the model has {len(names)} inputs ({', '.join(names)}): expected one "
+            "image"
+        )
+
+
+def _only_float(name: str, dtype: Any) -> None:
+    dtype = getattr(dtype, "name", dtype)
+    if dtype != "float32":
+        raise UnusableInput(
+            f"input {name} is {dtype}: expected a float32 image; convert the float "
+            "model, the converter makes the integer input"
+        )
+
+
+def _image_shape(name: str, shape: list) -> tuple[int, int, int, int]:
+    """Return an image's shape with the batch fixed at 1."""
     if len(shape) != 4 or shape[3] not in (1, 3):
         raise UnusableInput(
             f"input {name} has shape {shape}: expected an image [1, height, width, 3]"
@@ -326,7 +336,7 @@ def _image_input(signature: Any) -> tuple[str, tuple[int, int, int, int]]:
             f"input {name} has shape {shape}: only an open batch can be fixed; build "
             "the model with a fixed height and width and batch 1"
         )
-    return name, (1, *shape[1:])
+    return (1, *shape[1:])
 
 
 def _normalisation(mean: Any, std: Any, *, channels: int) -> Any:

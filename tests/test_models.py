@@ -1,0 +1,187 @@
+"""The two real models: right answers, in Keras and as files, in Keras 3 and 2."""
+
+import os
+import subprocess
+import sys
+
+from course_lib.tflite import inference
+from course_lib.vision import datasets, models
+
+import numpy as np
+import pytest
+
+tf = pytest.importorskip("tensorflow")
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    return models.efficientnet_lite0()
+
+
+@pytest.fixture(scope="module")
+def person():
+    return models.person_detector()
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    photographs, labels = datasets.labelled_photographs()
+    size = models.EFFICIENTNET_LITE0_INPUT.size
+    return np.stack([datasets.centre_crop(p, size=size) for p in photographs]), labels
+
+
+@pytest.fixture(scope="module")
+def persons():
+    """One picture with a person and two without."""
+    photographs = datasets.photographs()
+    names = ("astronaut", "cat", "coffee")
+    size = models.PERSON_INPUT.size
+    return np.stack([datasets.centre_crop(photographs[n], size=size) for n in names])
+
+
+def keras_scores(model, entry, pixels):
+    return model.predict(entry.normalise(pixels), verbose=0)
+
+
+def test_sizes(lite0, person):
+    assert lite0.count_params() == 4_694_024
+    assert person.count_params() == 221_794
+    for model in (lite0, person):
+        count = sum(array.size for array in models.weights(model.name).values())
+        assert count == model.count_params()
+
+
+def test_lite0_names_the_photographs(lite0, labelled):
+    pixels, labels = labelled
+    scores = keras_scores(lite0, models.EFFICIENTNET_LITE0_INPUT, pixels)
+    np.testing.assert_allclose(scores.sum(1), 1, atol=1e-5)
+    assert (scores.argmax(1) == labels).mean() >= 0.8
+
+
+def test_the_lite0_file_names_the_photographs(labelled):
+    pixels, labels = labelled
+    file = models.DATA / "efficientnet_lite0_per_channel.tflite"
+    scores = inference.predict(file, pixels)
+    assert (scores.argmax(1) == labels).mean() >= 0.8
+
+
+def test_person_model(person, persons):
+    scores = keras_scores(person, models.PERSON_INPUT, persons)
+    found = [models.PERSON_CLASSES[i] for i in scores.argmax(1)]
+    assert found == ["person", "no person", "no person"]
+
+
+def test_the_person_file(persons):
+    scores = inference.predict(models.DATA / "person_per_channel.tflite", persons)
+    found = [models.PERSON_CLASSES[i] for i in scores.argmax(1)]
+    assert found == ["person", "no person", "no person"]
+
+
+@pytest.mark.parametrize(
+    ("model", "layer", "stride"),
+    [
+        ("efficientnet_lite0", "stem", 2),
+        ("efficientnet_lite0", "block0_depthwise", 1),
+        ("efficientnet_lite0", "block0_project", 1),
+        ("person_detector", "stem", 2),
+        ("person_detector", "block1_depthwise", 2),
+    ],
+)
+def test_folding_batch_norm_changes_no_output(model, layer, stride, request):
+    fixture = {"efficientnet_lite0": "lite0", "person_detector": "person"}[model]
+    keras_model = request.getfixturevalue(fixture)
+    kernel, bias = models.fold_batch_norm(models.weights(model), layer)
+    assert kernel.shape == models.weights(model)[f"{layer}/kernel"].shape
+    depthwise = "depthwise" in layer
+    channels = kernel.shape[2]
+    x = np.random.default_rng(0).normal(size=(2, 12, 12, channels)).astype(np.float32)
+    convolution, norm = (keras_model.get_layer(n) for n in (layer, f"{layer}_bn"))
+    expected = norm(convolution(x), training=False).numpy()
+    apply = tf.nn.depthwise_conv2d if depthwise else tf.nn.conv2d
+    strides = (1, stride, stride, 1)
+    found = (apply(x, kernel, strides=strides, padding="SAME") + bias).numpy()
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_every_convolution_can_be_folded():
+    for model in ("efficientnet_lite0", "person_detector"):
+        weights = models.weights(model)
+        for name in (key.split("/")[0] for key in weights if key.endswith("_bn/gamma")):
+            layer = name.removesuffix("_bn")
+            kernel, bias = models.fold_batch_norm(weights, layer)
+            outputs = kernel.shape[2] if "depthwise" in layer else kernel.shape[3]
+            assert bias.shape == (outputs,)
+
+
+def test_fill_refuses_what_does_not_fit(person):
+    weights = dict(models.weights("person_detector"))
+    del weights["classifier/bias"]
+    with pytest.raises(KeyError, match="classifier/bias"):
+        models.fill(person, weights)
+
+
+def python(code: str, *arguments, **environment) -> None:
+    subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=os.environ | environment,
+        check=True,
+    )
+
+
+def test_weights_and_classes_need_no_tensorflow():
+    python("""
+import sys
+from course_lib.vision import models
+for name in ("efficientnet_lite0", "person_detector"):
+    weights = models.weights(name)
+    models.fold_batch_norm(weights, "block1_depthwise")
+models.imagenet_classes()
+assert not {"tensorflow", "keras", "tf_keras"} & set(sys.modules)
+""")
+
+
+def test_keras_2_builds_the_same_models(tmp_path, lite0, person, labelled, persons):
+    given = {
+        "lite0": models.EFFICIENTNET_LITE0_INPUT.normalise(labelled[0][:3]),
+        "person": models.PERSON_INPUT.normalise(persons),
+        "pixels": persons,
+    }
+    np.savez(tmp_path / "given.npz", **given)
+    python(
+        """
+import sys
+from pathlib import Path
+from course_lib.quantization import calibration, conversion
+from course_lib.vision import datasets, models
+import numpy as np
+import tensorflow as tf
+
+assert tf.keras.__name__.startswith(("tf_keras", "keras._tf_keras")), tf.keras.__name__
+assert tf.keras.Model.__module__.startswith("tf_keras"), tf.keras.Model.__module__
+folder = Path(sys.argv[1])
+given = np.load(folder / "given.npz")
+person = models.person_detector()
+np.savez(
+    folder / "found.npz",
+    lite0=models.efficientnet_lite0().predict(given["lite0"], verbose=0),
+    person=person.predict(given["person"], verbose=0),
+)
+dataset = calibration.representative_dataset(
+    datasets.calibration_images(models.PERSON_INPUT.size),
+    mean=models.PERSON_INPUT.mean,
+    std=models.PERSON_INPUT.std,
+)
+content = conversion.convert_full_integer(person, dataset)
+(folder / "person.tflite").write_bytes(content)
+""",
+        tmp_path,
+        TF_USE_LEGACY_KERAS="1",
+    )
+    found = np.load(tmp_path / "found.npz")
+    for name, model in (("lite0", lite0), ("person", person)):
+        expected = model.predict(given[name], verbose=0)
+        np.testing.assert_allclose(found[name], expected, atol=1e-4)
+    scores = inference.predict(tmp_path / "person.tflite", persons)
+    committed = inference.predict(models.DATA / "person_per_channel.tflite", persons)
+    np.testing.assert_allclose(scores, committed, atol=2 / 256)
