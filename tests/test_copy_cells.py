@@ -10,8 +10,8 @@ from course_lib.quantization import conversion
 
 import numpy as np
 import pytest
+from lessons import LESSONS, ROOT
 from PIL import Image
-from tests.lessons import LESSONS, ROOT
 
 BOOKS = [book for book in LESSONS if book.tagged("copy")]
 # What a user would write below the copied cell; it ends in a line that must be printed.

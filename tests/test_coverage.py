@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from tests.lessons import LESSONS, NOTEBOOKS, ROOT
+from lessons import LESSONS, NOTEBOOKS, ROOT
 
 TABLE = tomllib.loads((NOTEBOOKS / "coverage.toml").read_text("utf-8"))
 SLUGS = [lesson["slug"] for lesson in TABLE["lesson"]]

@@ -8,7 +8,7 @@ import itertools
 import re
 
 import pytest
-from tests.lessons import LESSONS, SOLUTIONS, printed
+from lessons import LESSONS, SOLUTIONS, printed
 
 EVERY = [*LESSONS, *SOLUTIONS]
 LABELS = ("You will learn", "You need", "Time", "Hardware")

@@ -35,6 +35,12 @@ def _names(enum: type) -> dict[int, str]:
 
 
 _TYPES = {number: name.lower() for number, name in _names(schema.TensorType).items()}
+# NumPy's own types. TensorFlow teaches NumPy more names, such as int4, whose arrays take
+# more bytes than the file has.
+_ARRAYS = {
+    *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
+    *("float16", "float32", "float64", "complex64", "complex128"),
+}
 _OPERATORS = _names(schema.BuiltinOperator)
 _OPTIONS = {
     "padding": _names(schema.Padding),
@@ -160,12 +166,9 @@ class Tensor:
             raise UnusableInput(f"{self.name}: its values are not in the file")
         if self.is_sparse:
             raise UnusableInput(f"{self.name}: sparse data is not supported here")
-        try:
-            little_endian = np.dtype(self.dtype).newbyteorder("<")
-        except TypeError:
-            raise UnusableInput(
-                f"{self.name}: NumPy has no type for {self.dtype} data"
-            ) from None
+        if self.dtype not in _ARRAYS:
+            raise UnusableInput(f"{self.name}: NumPy has no type for {self.dtype} data")
+        little_endian = np.dtype(self.dtype).newbyteorder("<")
         if len(self.data) != self.nbytes:
             raise UnusableInput(
                 f"{self.name}: has {len(self.data)} bytes of data where its shape "

@@ -122,23 +122,15 @@ def repaired_file(answer: bytes) -> None:
     Introduced in notebook 04.
     """
 
-    def model(content: bytes) -> reading.Model:
-        return reading.parse(content)
-
-    def kernel_dtypes(content: bytes) -> set[str]:
-        parsed = model(content)
-        return {
-            parsed.tensors[operator.inputs[1]].dtype
-            for operator in parsed.operators
-            if operator.name == "CONV_2D"
-        }
+    def kind(content: bytes) -> str:
+        return reading.parse(content).quantization
 
     def dtypes(content: bytes) -> set[str]:
-        parsed = model(content)
-        return {tensor.dtype for tensor in (*parsed.inputs, *parsed.outputs)}
+        model = reading.parse(content)
+        return {tensor.dtype for tensor in (*model.inputs, *model.outputs)}
 
     def scale(content: bytes) -> float:
-        return model(content).inputs[0].scale
+        return reading.parse(content).inputs[0].scale
 
     judge(
         "4.3",
@@ -146,19 +138,12 @@ def repaired_file(answer: bytes) -> None:
         is_right=lambda a: dtypes(a) == {"uint8"} and abs(scale(a) - 1) < 0.01,
         hints=[
             (
-                lambda a: kernel_dtypes(a) == {"float32"},
+                lambda a: kind(a) == "float",
                 "The weights are still float32: nothing was quantized. Set "
                 "converter.optimizations.",
             ),
             (
-                lambda a: (
-                    kernel_dtypes(a) == {"int8"}
-                    and any(
-                        model(a).tensors[operator.inputs[0]].dtype == "float32"
-                        for operator in model(a).operators
-                        if operator.name == "CONV_2D"
-                    )
-                ),
+                lambda a: kind(a) == "dynamic-range",
                 "The weights are int8, the activations are float32: that is dynamic "
                 "range quantization. Give the converter a representative dataset.",
             ),
