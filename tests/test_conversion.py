@@ -194,7 +194,7 @@ def test_a_vector_is_not_an_image():
     ("name", "message"),
     [
         ("missing.keras", "no such file"),
-        ("text.keras", "not a readable .keras file"),
+        ("text.keras", "damaged, or not a .keras file"),
         ("weights.h5", "expected a SavedModel folder or a .keras file"),
         ("folder", "no saved_model.pb"),
     ],

@@ -115,7 +115,7 @@ def test_grey_images_that_are_not_square(place):
     ("change", "message"),
     [
         ({"name": "missing.keras"}, "no such file or folder"),
-        ({"name": "text.keras"}, "not a readable .keras file"),
+        ({"name": "text.keras"}, "damaged, or not a .keras file"),
         ({"name": "weights.h5"}, "expected a SavedModel folder or a .keras file"),
         ({"name": "images"}, "no saved_model.pb in this folder"),
         ({"name": "two.keras"}, "2 inputs (camera0, camera1)"),

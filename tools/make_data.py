@@ -67,9 +67,20 @@ def main() -> None:
         save(name, weights)
     show_that_float16_changes_no_answer(lite0, person)
     convert()
+    enter_in_readme()
+
+
+def enter_in_readme() -> None:
+    """Put size and checksum of every file into the tables of data/README.md."""
+    readme = models.DATA / "README.md"
+    text = readme.read_text("utf-8")
     for path in sorted(models.DATA.glob("*.[nt]*")):
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        print(f"{digest}  {path.stat().st_size:>10,}  {path.name}")
+        content = path.read_bytes()
+        row = rf"(\| `{re.escape(path.name)}` \| )"
+        digest = hashlib.sha256(content).hexdigest()
+        text = re.sub(rf"{row}`[0-9a-f]{{64}}`", rf"\g<1>`{digest}`", text)
+        text = re.sub(rf"{row}[\d,]+ \|", rf"\g<1>{len(content):,} |", text)
+    readme.write_text(text, "utf-8")
 
 
 def unpack(folder: Path) -> None:

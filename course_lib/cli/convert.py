@@ -119,8 +119,8 @@ def convert(
     missing = [name for name in ("PIL", "tensorflow") if find_spec(name) is None]
     if missing:
         raise UnusableInput(
-            f"the package {missing[0]} is missing: install the extra with "
-            "`pip install 'dlpu-course[convert]'`"
+            f"the package {missing[0]} is missing: install the extra `convert`, with "
+            "`pip install '.[convert]'` in a clone of the course"
         )
     from course_lib.files import write
     from course_lib.quantization import calibration, conversion

@@ -89,7 +89,7 @@ def _packages() -> Iterator[Check]:
         versions = {name: _version(name) for name in names}
         missing = [name for name, version in versions.items() if version is None]
         if extra in SIGN_OF_EXTRA and _version(SIGN_OF_EXTRA[extra]) is None:
-            how = f"`pip install {DISTRIBUTION}[{extra}]` adds them"
+            how = f"`pip install '.[{extra}]'` in a clone adds them"
             yield Check(title, "absent", how)
         elif missing:
             yield Check(

@@ -5,6 +5,7 @@ TensorFlow is imported when a function first needs it.
 """
 
 import contextlib
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -271,6 +272,10 @@ def _read_model(path: Path) -> Any:
     if path.suffix != ".keras":
         raise UnusableInput(
             f"{path}: {wanted}; save the model again with model.save('name.keras')"
+        )
+    if not zipfile.is_zipfile(path):
+        raise UnusableInput(
+            f"{path}: damaged, or not a .keras file: save or copy the model again"
         )
     with _one_line(f"{path}: not a readable .keras file"):
         return tf.keras.models.load_model(path, compile=False)

@@ -35,8 +35,8 @@ def _names(enum: type) -> dict[int, str]:
 
 
 _TYPES = {number: name.lower() for number, name in _names(schema.TensorType).items()}
-# NumPy's own types. TensorFlow teaches NumPy more names, such as int4, whose arrays take
-# more bytes than the file has.
+# NumPy's own types. TensorFlow teaches NumPy more names, such as int4, whose arrays
+# take more bytes than the file has.
 _ARRAYS = {
     *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
     *("float16", "float32", "float64", "complex64", "complex128"),
