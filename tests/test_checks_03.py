@@ -42,6 +42,8 @@ def test_no_answer_makes_a_check_raise(capsys, check, answer):
         (MIXED, POSITIVE, "correct"),
         ((0.01765, -71), (np.float32(6 / 255), np.int8(-128)), "correct"),
         ((4.5 / 256, -71), POSITIVE, "−1..3.5: 256 integers have 255 steps"),
+        ((0.0176, -71), POSITIVE, "rounded too far"),
+        ((-71, 4.5 / 255), POSITIVE, "the scale comes first"),
         ((3.5 / 127, 0), POSITIVE, "−1..3.5: that is the symmetric choice"),
         ((3.5 / 127.5, 0), POSITIVE, "−1..3.5: that is the symmetric choice"),
         ((255 / 4.5, -71), POSITIVE, "steps per unit"),

@@ -17,7 +17,11 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import (
+    CellExecutionError,
+    CellTimeoutError,
+    DeadKernelError,
+)
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 METADATA = {
@@ -32,6 +36,10 @@ CELL_METADATA = ("tags", "reason")
 SECONDS = 300
 
 
+class CannotRender(Exception):
+    """A notebook did not run to its end; the text names the cell and the reason."""
+
+
 def main() -> int:
     """Render or check; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -41,11 +49,14 @@ def main() -> int:
     everything = [*NOTEBOOKS.glob("[0-9]*.ipynb"), *NOTEBOOKS.glob("solutions/*.ipynb")]
     stale = 0
     for path in options.paths or sorted(everything):
-        committed = nbformat.read(path, as_version=4)
         try:
+            committed = nbformat.read(path, as_version=4)
             rendered = clean(execute(committed, path.parent))
-        except CellExecutionError as error:
-            print(f"{path}: {last_line(error)}; nothing was written", file=sys.stderr)
+        except FileNotFoundError:
+            print(f"{path}: there is no such file", file=sys.stderr)
+            return 1
+        except CannotRender as reason:
+            print(f"{path}, {reason}; nothing was written", file=sys.stderr)
             return 1
         if options.check:
             differing = different_cells(committed, rendered)
@@ -58,7 +69,12 @@ def main() -> int:
 
 
 def execute(notebook: Any, folder: Path) -> Any:
-    """Return a copy with the outputs of a run in the notebook's folder."""
+    """Return a copy with the outputs of a run in the notebook's folder.
+
+    Raises:
+        CannotRender: A cell raised, took too long, or ended the kernel.
+    """
+    started = []
     client = NotebookClient(
         copy.deepcopy(notebook),
         timeout=SECONDS,
@@ -66,8 +82,17 @@ def execute(notebook: Any, folder: Path) -> Any:
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
         skip_cells_with_tag="nbval-skip",
+        on_cell_start=lambda cell, cell_index: started.append(cell.id),
     )
-    return client.execute()
+    try:
+        return client.execute()
+    except CellExecutionError as error:
+        reason = own_line(error)
+    except CellTimeoutError:
+        reason = f"it took longer than {SECONDS} s"
+    except DeadKernelError:
+        reason = "it ended the kernel"
+    raise CannotRender(f"cell {started[-1]}: {reason}")
 
 
 def clean(notebook: Any) -> Any:
@@ -112,9 +137,8 @@ def _texts(cell: Any) -> list:
     for output in cell.outputs:
         data = dict(output.get("data", {}))
         data.pop("image/png", None)
-        texts.append(
-            (output.output_type, output.get("text"), data, output.get("ename"))
-        )
+        told = [output.get(key) for key in ("text", "ename", "evalue")]
+        texts.append((output.output_type, data, told))
     return texts
 
 
@@ -129,8 +153,8 @@ def write(path: Path, notebook: Any) -> str:
     return "written"
 
 
-def last_line(error: CellExecutionError) -> str:
-    """Return the error's own line, which names what went wrong."""
+def own_line(error: CellExecutionError) -> str:
+    """Return the line that names what went wrong."""
     return f"{error.ename}: {error.evalue}".splitlines()[0]
 
 

@@ -55,6 +55,14 @@ def _range_hints(number: int, minimum: float, maximum: float) -> list:
             "real 0.0, so widen the range first.",
         ),
         (
+            lambda scale, zero: scale in {round(span / 255, n) for n in (2, 3, 4)},
+            "the scale is rounded too far: 255 steps of it miss the end of the range.",
+        ),
+        (
+            lambda scale, zero: _near(float(zero), span / 255),
+            "the scale comes first in a pair, then the zero point.",
+        ),
+        (
             lambda scale, zero: _near(scale, span / 256),
             "256 integers have 255 steps between them.",
         ),
@@ -272,7 +280,7 @@ def accumulator(answer: int) -> None:
                 "Nearly: all of it is integers, so the sum is exact.",
             ),
         ],
-        otherwise="Subtract the zero point from the patch, multiply, sum, add the "
+        otherwise="Subtract the zero point from the inputs, multiply, sum, add the "
         "bias in steps of input scale × kernel scale.",
     )
 
