@@ -241,7 +241,7 @@ def test_a_sentence_says_what_each_picture_shows(book):
 @every
 def test_notebooks_stay_small(book):
     size = book.path.stat().st_size
-    assert size < 500_000, f"{book}: {size / 1000:.0f} kB: fewer or smaller pictures"
+    assert size < 400_000, f"{book}: {size / 1000:.0f} kB: fewer or smaller pictures"
 
 
 @lesson

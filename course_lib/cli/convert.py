@@ -1,6 +1,7 @@
 """`dlpu convert`: a float model and a folder of images to a full-integer file."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +28,7 @@ class _Values(click.ParamType):
             numbers = tuple(float(part) for part in str(value).split(","))
         except ValueError:
             numbers = ()
-        if len(numbers) not in (1, 3):
+        if len(numbers) not in (1, 3) or not all(map(math.isfinite, numbers)):
             self.fail(f"{value!r}: expected one number, or three like 124,116,104")
         return numbers
 
@@ -105,7 +106,7 @@ def convert(
 
     \b
     Keys of the JSON object:
-      file, size, granularity, images, warnings
+      file, size, granularity, images, images_found, warnings
       input, output: name, shape, dtype, bytes, scale, zero_point
     """  # noqa: D301  (click needs the control character)
     if any(value <= 0 for value in std):
@@ -157,6 +158,7 @@ def convert(
         "size": len(content),
         "granularity": granularity,
         "images": len(images),
+        "images_found": len(paths),
         "warnings": [finding.message for finding in findings],
         "input": _contract(made.inputs[0]),
         "output": [_contract(tensor) for tensor in made.outputs],
@@ -184,7 +186,7 @@ def _lines(report: dict[str, Any], made: Any, channels: str) -> Iterator[str]:
     for operator, counts in made.weight_counts.items():
         words = ", ".join(f"{count} {word}" for word, count in counts.items())
         yield f"weights  {operator}: {words}"
-    yield f"images   {report['images']} for calibration"
+    yield f"images   {report['images']} of {report['images_found']} for calibration"
     for warning in report["warnings"]:
         yield f"warning  {warning}"
     entry = report["input"]
