@@ -1,4 +1,4 @@
-"""The notebooks as the tests see them."""
+"""The notebooks, and what their checks say, as the tests see them."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,3 +59,10 @@ SOLUTIONS = [Notebook(path) for path in sorted(NOTEBOOKS.glob("solutions/*.ipynb
 def printed(cell) -> str:
     """Return what a code cell printed."""
     return "".join(output.get("text", "") for output in cell.outputs)
+
+
+def said(capsys, check, *answer) -> str:
+    """Return the one line that an exercise's check prints for an answer."""
+    assert check(*answer) is None
+    (line,) = capsys.readouterr().out.splitlines()
+    return line

@@ -6,13 +6,7 @@ from course_lib.tflite import reading
 
 import numpy as np
 import pytest
-
-
-def said(capsys, check, answer) -> str:
-    assert check(answer) is None
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1
-    return lines[0]
+from lessons import said
 
 
 @pytest.mark.parametrize(

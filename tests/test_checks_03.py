@@ -4,15 +4,9 @@ from course_lib.course.checks import lesson_03
 
 import numpy as np
 import pytest
+from lessons import said
 
 MIXED, POSITIVE = (4.5 / 255, -71), (6 / 255, -128)
-
-
-def said(capsys, check, *answer) -> str:
-    assert check(*answer) is None
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1
-    return lines[0]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.cli import dlpu, printable
+from course_lib.cli.inspect import contract
 from course_lib.errors import UnusableInput
 
 import click
@@ -107,7 +108,7 @@ def convert(
     \b
     Keys of the JSON object:
       file, size, granularity, images, images_found, warnings
-      input, output: name, shape, dtype, bytes, scale, zero_point
+      input, output: as `dlpu inspect --json` tells them
     """  # noqa: D301  (click needs the control character)
     if any(value <= 0 for value in std):
         raise UnusableInput(f"--std {_text(std)}: expected numbers above 0")
@@ -160,25 +161,14 @@ def convert(
         "images": len(images),
         "images_found": len(paths),
         "warnings": [finding.message for finding in findings],
-        "input": _contract(made.inputs[0]),
-        "output": [_contract(tensor) for tensor in made.outputs],
+        "input": contract(made.inputs[0]),
+        "output": [contract(tensor) for tensor in made.outputs],
     }
     if as_json:
         click.echo(json.dumps(report, indent=2))
     else:
         for line in _lines(report, made, channels):
             click.echo(printable(line))
-
-
-def _contract(tensor: Any) -> dict[str, Any]:
-    return {
-        "name": tensor.name,
-        "shape": tensor.shape,
-        "dtype": tensor.dtype,
-        "bytes": tensor.nbytes,
-        "scale": tensor.scale,
-        "zero_point": tensor.zero_point,
-    }
 
 
 def _lines(report: dict[str, Any], made: Any, channels: str) -> Iterator[str]:

@@ -75,8 +75,8 @@ def _facts(file: Path, model: Any) -> dict[str, Any]:
             "symmetric": symmetric if weights else None,
             "float_operators": model.float_operators,
         },
-        "inputs": [_contract(tensor) for tensor in model.inputs],
-        "outputs": [_contract(tensor) for tensor in model.outputs],
+        "inputs": [contract(tensor) for tensor in model.inputs],
+        "outputs": [contract(tensor) for tensor in model.outputs],
         "operators": Counter(operator.name for operator in model.operators),
         "custom_operators": model.custom_operators,
         "subgraphs": [
@@ -97,7 +97,7 @@ def _facts(file: Path, model: Any) -> dict[str, Any]:
     }
 
 
-def _contract(tensor: Any) -> dict[str, Any]:
+def contract(tensor: Any) -> dict[str, Any]:
     """Collect what a caller must know of an input or output."""
     one = len(tensor.scales) == 1
     return {
