@@ -1,4 +1,4 @@
-"""`dlpu convert`: a float model and a folder of images to a full-integer file."""
+"""`dlpu convert`: a float model and a folder of images to what a chip takes."""
 
 import json
 import math
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.cli import dlpu, printable
-from course_lib.cli.inspect import contract
 from course_lib.errors import UnusableInput
 
 import click
@@ -34,19 +33,24 @@ class _Values(click.ParamType):
         return numbers
 
 
-@dlpu.command(short_help="Convert a float model to a full-integer .tflite file.")
+@dlpu.command(short_help="Convert a float model to the file that a chip takes.")
 @click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--soc",
+    "name",
+    metavar="SOC",
+    help="The chip, such as artpec8; `dlpu socs` lists them.",
+)
 @click.option(
     "--granularity",
     type=click.Choice(["per-tensor", "per-channel"]),
-    required=True,
-    help="Scales of the weights: one a tensor, or one an output channel.",
+    help="Scales of the weights: one a tensor, or one an output channel. With --soc, "
+    "the chip's own.",
 )
 @click.option(
     "--images",
     "folder",
     type=click.Path(path_type=Path),
-    required=True,
     metavar="DIR",
     help="Calibration images, 100 to 200 varied ones from the deployed scene.",
 )
@@ -56,7 +60,7 @@ class _Values(click.ParamType):
     type=click.Path(path_type=Path),
     required=True,
     metavar="FILE",
-    help="The .tflite file to write.",
+    help="The file to write: .tflite, or .onnx for CV25 and CV75.",
 )
 @click.option(
     "--mean",
@@ -78,45 +82,65 @@ class _Values(click.ParamType):
 @click.option(
     "--io",
     type=click.Choice(["uint8", "int8"]),
-    default="uint8",
-    show_default=True,
-    help="Type of input and output.",
+    help="Type of input and output; uint8 unless told.",
+)
+@click.option(
+    "--float", "in_float", is_flag=True, help="With --soc cpu: a float file, no images."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def convert(
     model: Path,
-    granularity: str,
-    folder: Path,
+    name: str | None,
+    granularity: str | None,
+    folder: Path | None,
     output: Path,
     mean: tuple[float, ...],
     std: tuple[float, ...],
     channels: str,
-    io: str,
+    io: str | None,
+    in_float: bool,
     as_json: bool,
 ) -> None:
     """Convert MODEL, a SavedModel folder or .keras file with one image input.
 
-    The file is full-integer with batch 1. It takes the camera's pixels as they are: one
-    mean and std live in the input's scale and zero point; three of each become a layer
-    of the file. The file is read back and checked before it is written.
+    The file has batch 1 and takes the camera's pixels as they are. For most chips it is
+    full-integer: one mean and std live in the input's scale and zero point; three of
+    each become a layer of the file. For CV25 and CV75 it is planar ONNX in float, with
+    mean and std in the graph, and the calibration images are laid out for Ambarella's
+    compiler beside it. Each file is read back and checked before it is written.
 
     \b
     Example:
-      dlpu convert model.keras --granularity per-tensor --images frames/ \\
+      dlpu convert model.keras --soc artpec8 --images frames/ \\
           --mean 127.5 --std 127.5 -o model.tflite
 
     \b
     Keys of the JSON object:
-      file, size, granularity, images, images_found, warnings
+      file, size, kind, granularity, weights, images, images_found, warnings
       input, output: as `dlpu inspect --json` tells them
+      soc: id, name, wants, source, device, larod_client; null without --soc
+      also: further files that were written
+      commands: what is left to run where the compiler is, in order
+      edge_tpu: the report of edgetpu_compiler; null where it did not run
     """  # noqa: D301  (click needs the control character)
+    from course_lib.cli import making
+    from course_lib.dlpu import socs
+
+    soc = socs.find(name) if name is not None else None
+    ordered = making.order(soc, granularity=granularity, io=io, in_float=in_float)
     if any(value <= 0 for value in std):
         raise UnusableInput(f"--std {_text(std)}: expected numbers above 0")
-    if output.is_dir() or output.suffix != ".tflite":
-        raise UnusableInput(f"{output}: expected the name of a .tflite file to write")
+    if output.is_dir() or output.suffix != ordered.suffix:
+        raise UnusableInput(
+            f"{output}: expected the name of a {ordered.suffix} file to write"
+        )
     if not output.parent.is_dir():
         raise UnusableInput(
             f"{output.parent}: no such folder to write to: make it first"
+        )
+    if folder is None and ordered.needs_images:
+        raise UnusableInput(
+            "--images is missing: expected a folder with 100 to 200 varied images"
         )
     missing = [name for name in ("PIL", "tensorflow") if find_spec(name) is None]
     if missing:
@@ -124,19 +148,14 @@ def convert(
             f"the package {missing[0]} is missing: install the extra `convert`, with "
             "`pip install '.[convert]'` in a clone of the course"
         )
-    from course_lib.files import write
-    from course_lib.quantization import calibration, conversion
-    from course_lib.tflite import reading
+    from course_lib.quantization import conversion
     from course_lib.vision import datasets
 
-    paths = datasets.image_files(folder)
-    chosen = paths[:: -(-len(paths) // MOST_IMAGES)]
-    in_graph = len(mean) == 3 or len(std) == 3
+    paths = datasets.image_files(folder) if ordered.needs_images else []
+    chosen = paths[:: -(-len(paths) // MOST_IMAGES) or 1]
+    in_graph = ordered.kind != "full-integer" or len(mean) == 3 or len(std) == 3
     fixed = conversion.fix_batch(
         model, **({"mean": mean, "std": std} if in_graph else {})
-    )
-    normalisation = (
-        {"mean": 0.0, "std": 1.0} if in_graph else {"mean": mean[0], "std": std[0]}
     )
     height, width, depth = fixed.input_shape[1:]
     images = [
@@ -145,57 +164,77 @@ def convert(
         )[..., :: -1 if channels == "bgr" else 1]
         for path in chosen
     ]
-    dataset = calibration.representative_dataset(images, **normalisation)
-    findings = calibration.check(
-        dataset, expected_range=calibration.input_range(**normalisation)
+    normalisation = (
+        {"mean": 0.0, "std": 1.0} if in_graph else {"mean": mean[0], "std": std[0]}
     )
-    content = conversion.convert_full_integer(
-        fixed, dataset, granularity=granularity, io=io
-    )
-    made = reading.parse(content)
-    write(output, content)
-    report = {
-        "file": str(output),
-        "size": len(content),
-        "granularity": granularity,
-        "images": len(images),
-        "images_found": len(paths),
-        "warnings": [finding.message for finding in findings],
-        "input": contract(made.inputs[0]),
-        "output": [contract(tensor) for tensor in made.outputs],
-    }
+    report = making.make(ordered, output, fixed, images, **normalisation)
+    report["images_found"] = len(paths)
     if as_json:
         click.echo(json.dumps(report, indent=2))
     else:
-        for line in _lines(report, made, channels):
+        for line in _lines(report, channels):
             click.echo(printable(line))
 
 
-def _lines(report: dict[str, Any], made: Any, channels: str) -> Iterator[str]:
-    yield f"made     {report['file']}: {report['size']} bytes, {made.quantization}"
-    for operator, counts in made.weight_counts.items():
+def _lines(report: dict[str, Any], channels: str) -> Iterator[str]:
+    yield f"made     {report['file']}: {report['size']} bytes, {report['kind']}"
+    for text in report["also"]:
+        yield f"         {text}"
+    for operator, counts in report["weights"].items():
         words = ", ".join(f"{count} {word}" for word, count in counts.items())
         yield f"weights  {operator}: {words}"
-    yield f"images   {report['images']} of {report['images_found']} for calibration"
+    if report["images"]:
+        found = report["images_found"]
+        yield f"images   {report['images']} of {found} for calibration"
     for warning in report["warnings"]:
         yield f"warning  {warning}"
     entry = report["input"]
     yield f"input    {_told(entry)}"
-    colours = channels.upper() if entry["shape"][3] == 3 else "grey"
-    yield f"         {colours} interleaved; pixels 0..255 enter as " + (
-        "they are" if entry["dtype"] == "uint8" else "pixel - 128"
-    )
+    planar = entry["layout"] == "planar (NCHW)"
+    depth = entry["shape"][1 if planar else 3]
+    colours = channels.upper() if depth == 3 else "grey"
+    values = {
+        "uint8": "as they are",
+        "int8": "as pixel - 128",
+        "float32": "as floats 0..255",
+    }[entry["dtype"]]
+    layout = "planar" if planar else "interleaved"
+    yield f"         {colours} {layout}; pixels 0..255 enter {values}"
     if channels == "bgr":
         yield "         cameras deliver RGB: swap red and blue before this file"
-    for number, entry in enumerate(report["output"]):
-        yield f"output   {number}: {_told(entry)}"
+    for number, told in enumerate(report["output"]):
+        yield f"output   {number}: {_told(told)}"
+    if report["soc"]:
+        yield from _camera_lines(report, report["soc"])
+
+
+def _camera_lines(report: dict[str, Any], soc: dict[str, Any]) -> Iterator[str]:
+    if soc["wants"] == "none":
+        wants = "its compiler quantizes" if report["commands"] else "takes any type"
+    else:
+        wants = f"wants {soc['wants']} weights"
+    yield f"chip     {soc['name']}: {wants} ({soc['source']})"
+    if report["edge_tpu"]:
+        told = report["edge_tpu"]
+        yield (
+            f"mapped   {told['on_tpu']} operators to the Edge TPU, {told['on_cpu']} to "
+            "the CPU"
+        )
+    if report["commands"]:
+        yield "next     not run here; where the compiler is, in the folder of the file:"
+        for command in report["commands"]:
+            yield f"           {command}"
+    yield f"camera   device {soc['device']}"
+    yield f"         {soc['larod_client']}"
 
 
 def _told(entry: dict[str, Any]) -> str:
-    shape = "x".join(map(str, entry["shape"]))
+    told = f"{entry['dtype']} {'x'.join(map(str, entry['shape']))}"
+    if entry.get("scale") is None:
+        return f"{told}, {entry['name']}"
     return (
-        f"{entry['dtype']} {shape}, {entry['bytes']} bytes, scale "
-        f"{entry['scale']:.9g}, zero point {entry['zero_point']}"
+        f"{told}, {entry['bytes']} bytes, scale {entry['scale']:.9g}, zero point "
+        f"{entry['zero_point']}"
     )
 
 

@@ -228,6 +228,10 @@ def convert_planar_onnx(model: Any, *, opset: int = 17) -> bytes:
                 opset=opset,
                 inputs_as_nchw=[fixed.input_name],
             )
+            # A parser's command line has a colon of its own meaning: "Identity:0" is
+            # renamed to "Identity".
+            names = {o.name: o.name.removesuffix(":0") for o in proto.graph.output}
+            _rename(proto.graph, names)
             onnx.checker.check_model(proto)
     entry = proto.graph.input[0]
     height, width, channels = fixed.input_shape[1:]
@@ -238,6 +242,47 @@ def convert_planar_onnx(model: Any, *, opset: int = 17) -> bytes:
     if "Transpose" in readers:
         raise UnusableInput("a Transpose stands between the planar input and the model")
     return proto.SerializeToString()
+
+
+def _rename(graph: Any, names: dict[str, str]) -> None:
+    """Rename tensors of an ONNX graph."""
+    for entry in graph.output:
+        entry.name = names.get(entry.name, entry.name)
+    for node in graph.node:
+        for ends in (node.input, node.output):
+            ends[:] = [names.get(name, name) for name in ends]
+
+
+def onnx_contract(content: bytes) -> tuple[list[dict], list[dict]]:
+    """Return what an ONNX file takes and gives.
+
+    Args:
+        content: The bytes of the file.
+
+    Returns:
+        Inputs and outputs, each with "name", "shape", "dtype", "bytes" and "layout"
+        ("planar (NCHW)" for [1, 3, height, width], else None), as the graph lists them.
+    """
+    import onnx
+
+    graph = onnx.load_from_string(content).graph
+    return [_tensor(t) for t in graph.input], [_tensor(t) for t in graph.output]
+
+
+def _tensor(entry: Any) -> dict[str, Any]:
+    import onnx
+
+    kind = entry.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+    shape = [d.dim_value for d in kind.shape.dim]
+    planar = len(shape) == 4 and shape[1] == 3
+    return {
+        "name": entry.name,
+        "shape": shape,
+        "dtype": str(dtype),
+        "bytes": int(np.prod(shape)) * dtype.itemsize,
+        "layout": "planar (NCHW)" if planar else None,
+    }
 
 
 def _fixed(model: Any) -> FixedModel:
