@@ -16,6 +16,50 @@ from PIL import Image
 BOOKS = [book for book in LESSONS if book.tagged("copy")]
 # What a user would write below the copied cell; it ends in a line that must be printed.
 USE = {
+    "01_meet_the_dlpus": """
+listing = '''2026-11-21T10:00:00.018 Connecting to larod...
+2026-11-21T10:00:00.036 Connected
+2026-11-21T10:00:00.036 Devices:
+____________________
+ Name                 Instance
+ cpu-tflite           0
+ cpu-proc             0
+ axis-a8-dlpu-tflite  0
+ axis-a8-dlpu-native  0
+ axis-a8-gpu-proc     0
+____________________
+'''
+assert inference_devices(listing) == [
+    "axis-a8-dlpu-tflite", "axis-a8-dlpu-native", "cpu-tflite"
+]
+vapix = '{"apiVersion": "1.0", "data": {"propertyList": {"Soc": "Axis Artpec-8"}}}'
+assert soc_name(vapix) == "Axis Artpec-8"
+assert soc_name('root.Properties.System.Soc="Axis Artpec-8"') == "Axis Artpec-8"
+print("done")
+""",
+    "02_train_a_camera_model": """
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+rng = np.random.default_rng(0)
+for name, level in (("dark", 40), ("light", 180)):
+    Path("own", name).mkdir(parents=True)
+    for number in range(60):
+        pixels = rng.integers(level - 30, level + 30, (40, 50, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(Path("own", name, f"{number}.jpg"))
+pixels = tf.keras.Input((32, 32, 3))
+maps = tf.keras.layers.Conv2D(8, 3, strides=2, activation="relu")(pixels)
+backbone = tf.keras.Model(pixels, maps)
+before = backbone.get_weights()
+model, classes, accuracy = retrain(backbone, "own", 32, 127.5, 127.5, epochs=40)
+assert classes == ["dark", "light"]
+assert accuracy > 0.8
+assert model.output_shape == (None, 2)
+assert all(np.array_equal(a, b) for a, b in zip(before, backbone.get_weights()))
+print("done")
+""",
     "03_quantization_by_hand": """
 values = np.linspace(-1.0, 3.0, 1001, dtype=np.float32)
 scale, zero_point = choose_parameters(values.min(), values.max())
@@ -36,6 +80,77 @@ signature = [tf.TensorSpec((1, 24, 32, 3), tf.float32)]
 model.export("saved", input_signature=signature, verbose=False)
 content = full_integer("saved", sorted(Path().glob("*.jpg")), (24, 32), 127.5, 127.5)
 Path("model.tflite").write_bytes(content)
+print("done")
+""",
+    "06_artpec7": """
+import os
+import sys
+from pathlib import Path
+
+report = '''
+Operator                       Count      Status
+
+CONV_2D                        11         Mapped to Edge TPU
+CONV_2D                        2          More than one subgraph is not supported
+'''
+table = read_table(report)
+assert table[0] == ("CONV_2D", 11, "Mapped to Edge TPU")
+assert mapped(table) == 11 / 13
+if os.name != "nt":  # A script stands in for the compiler.
+    Path("edgetpu_compiler").write_text(f"#!{sys.executable}\\nprint({report!r})\\n")
+    Path("edgetpu_compiler").chmod(0o755)
+    os.environ["PATH"] = str(Path.cwd())
+    assert read_table(compile_for_edge_tpu("model.tflite", ".")) == table
+print("done")
+""",
+    "07_artpec8": """
+import numpy as np
+import tensorflow as tf
+
+layers = tf.keras.layers
+stack = [layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3)]
+model = tf.keras.Sequential([tf.keras.Input((8, 8, 3)), *stack])
+rng = np.random.default_rng(0)
+kinds = {}
+for per_tensor in (False, True):
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: (
+        [rng.random((1, 8, 8, 3), np.float32)] for _ in range(4)
+    )
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.uint8
+    converter._experimental_disable_per_channel = per_tensor
+    kinds[per_tensor] = check_for_artpec8(converter.convert())
+assert kinds[True] == []
+assert {text.partition(": ")[2] for text in kinds[False]} >= {"4 scales"}
+content = tf.lite.TFLiteConverter.from_keras_model(model).convert()
+assert all(text.endswith(": float32") for text in check_for_artpec8(content))
+print("done")
+""",
+    "08_artpec9": """
+import tensorflow as tf
+
+layers = tf.keras.layers
+image = tf.keras.Input((16, 16, 3))
+start = layers.Conv2D(16, 3, strides=2)(layers.ZeroPadding2D(1)(image))
+added = layers.Add()([start, layers.Conv2D(16, 3, padding="same")(start)])
+model = tf.keras.Model(image, layers.Conv2D(6, 1)(added))
+content = tf.lite.TFLiteConverter.from_keras_model(model).convert()
+findings = [text.partition(": ")[2] for text in check_for_artpec9(content)]
+assert findings == ["explicit PAD", "6 channels", "reads an ADD, compare with the CPU"]
+print("done")
+""",
+    "09_cv25": """
+image = np.random.default_rng(0).integers(0, 256, (4, 300, 3), np.uint8)
+planes = np.frombuffer(planar_bytes(image), np.uint8).reshape(3, 4, 320)
+assert np.array_equal(planes[:, :, :300].transpose(1, 2, 0), image)
+assert not planes[:, :, 300:].any()
+values = np.arange(1001, dtype=np.float32)
+data = np.pad(values[:, None], ((0, 0), (0, 7))).tobytes()
+assert len(data) == 32032
+assert np.array_equal(read_values(data, 1001), values)
+assert np.array_equal(read_values(values.tobytes(), 1001, stride=4), values)
 print("done")
 """,
 }

@@ -32,6 +32,12 @@ def test_the_same_seed_draws_the_same_scenes(many):
     assert np.array_equal(again.car, many.car[:20])
 
 
+def test_two_processes_draw_the_same_scenes(many):
+    again = scenes.generate(40, seed=7, processes=2)
+    assert np.array_equal(again.images, many.images[:40])
+    assert again.boxes == many.boxes[:40]
+
+
 def test_another_seed_draws_other_scenes(many):
     other = scenes.generate(20, seed=8)
     change = np.abs(other.images.astype(int) - many.images[:20])

@@ -1,5 +1,6 @@
 """Each fact about a chip has a source, a date and a confidence, and can be found."""
 
+import ast
 import json
 import re
 import shlex
@@ -12,6 +13,7 @@ from course_lib.errors import UnusableInput
 
 import pytest
 from click.testing import CliRunner
+from lessons import LESSONS as LESSON_BOOKS
 from lessons import ROOT
 
 TABLE = tomllib.loads((ROOT / "course_lib/dlpu/socs.toml").read_text("utf-8"))
@@ -43,6 +45,7 @@ ENTRIES = list(entries())
 def test_there_are_entries_of_every_kind():
     kinds = {parameter.id.split(".")[0] for parameter in ENTRIES}
     assert {*socs.SOCS, "product", "benchmark", "contradiction"} <= kinds
+    assert {"recommendation", "architecture"} <= kinds
     assert len(ENTRIES) > 150
 
 
@@ -170,3 +173,30 @@ def test_an_unknown_chip_ends_the_command_with_2():
 
 def test_the_wheel_will_have_the_facts():
     assert Path(socs.__file__).with_name("socs.toml").is_file()
+
+
+# What lessons say of chips
+
+TIMES = {row.milliseconds for row in socs.BENCHMARKS}
+
+
+@pytest.mark.parametrize("book", LESSON_BOOKS, ids=str)
+def test_a_time_in_a_lessons_prose_stands_in_socs(book):
+    for cell in book.prose:
+        # With decimals it is a measurement; a budget such as 40 ms has none.
+        for told in re.findall(r"(\d+\.\d+) (?:ms|milliseconds)\b", cell.source):
+            assert float(told) in TIMES, f"{cell.id}: {told} ms: no such row"
+
+
+@pytest.mark.parametrize("book", LESSON_BOOKS, ids=str)
+def test_no_lesson_types_a_fact_of_a_chip_into_its_code(book):
+    devices = {name for soc in socs.SOCS.values() for name in soc.devices.value}
+    numbers = TIMES | {row.accuracy for row in socs.BENCHMARKS}
+    for cell in book.code:
+        if {"exercise", "copy"} & set(cell.metadata.get("tags", [])):
+            continue
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.Constant):
+                typed = node.value in devices
+                typed |= isinstance(node.value, float) and node.value in numbers
+                assert not typed, f"{cell.id}: take {node.value!r} from socs"

@@ -106,8 +106,10 @@ def convert(
     The file has batch 1 and takes the camera's pixels as they are. For most chips it is
     full-integer: one mean and std live in the input's scale and zero point; three of
     each become a layer of the file. For CV25 and CV75 it is planar ONNX in float, with
-    mean and std in the graph, and the calibration images are laid out for Ambarella's
-    compiler beside it. Each file is read back and checked before it is written.
+    mean and std in the graph; beside FILE.onnx come FILE_calibration/ with the images
+    in the layout of Ambarella's compiler and, for CV25, FILE_float.tflite. Each file is
+    read back and checked before it is written. Give --mean 0 --std 1 when the model
+    normalises by itself.
 
     \b
     Example:
@@ -119,6 +121,7 @@ def convert(
       file, size, kind, granularity, weights, images, images_found, warnings
       input, output: as `dlpu inspect --json` tells them
       soc: id, name, wants, source, device, larod_client; null without --soc
+      in_graph: normalisation that the graph contains; null where the scale carries it
       also: further files that were written
       commands: what is left to run where the compiler is, in order
       edge_tpu: the report of edgetpu_compiler; null where it did not run
@@ -169,6 +172,7 @@ def convert(
     )
     report = making.make(ordered, output, fixed, images, **normalisation)
     report["images_found"] = len(paths)
+    report["in_graph"] = f"(pixel - {_text(mean)}) / {_text(std)}" if in_graph else None
     if as_json:
         click.echo(json.dumps(report, indent=2))
     else:
@@ -200,6 +204,8 @@ def _lines(report: dict[str, Any], channels: str) -> Iterator[str]:
     }[entry["dtype"]]
     layout = "planar" if planar else "interleaved"
     yield f"         {colours} {layout}; pixels 0..255 enter {values}"
+    if report["in_graph"]:
+        yield f"         {report['in_graph']} is part of the graph"
     if channels == "bgr":
         yield "         cameras deliver RGB: swap red and blue before this file"
     for number, told in enumerate(report["output"]):

@@ -197,6 +197,12 @@ def _planar(
     from course_lib.files import write
     from course_lib.quantization import conversion
 
+    depth = fixed.input_shape[3]
+    if depth != 3:
+        raise UnusableInput(
+            f"the model takes images of {depth} channel{'s'[: depth > 1]}: expected 3 "
+            f"for {soc.name}, whose calibration images are RGB planar"
+        )
     _dataset(report, images, mean=0.0, std=1.0)
     opset = soc.onnx_opset.value
     content = conversion.convert_planar_onnx(fixed, opset=opset)
@@ -212,9 +218,11 @@ def _planar(
         folder=folder.name,
     )
     listed = cvflow.write_calibration(folder, np.stack(images))
-    report["also"].append(f"{listed}: {len(images)} planar calibration images")
+    report["also"].append(
+        f"{folder / listed.name}: {len(images)} planar calibration images"
+    )
     if older is not None:
-        beside = output.with_suffix(".tflite")
+        beside = output.with_name(f"{output.stem}_float.tflite")
         write(beside, older)
         last = soc.cnngen_tflite.value
         report["also"].append(f"{beside}: the same in .tflite, for CNNGen up to {last}")
@@ -228,7 +236,8 @@ def _planar(
     if pitch != entry["shape"][3]:
         report["warnings"].append(
             f"rows of {entry['shape'][3]} bytes: {soc.name} wants multiples of "
-            f"{soc.row_pitch.value}; pad each row to {pitch} or choose another width"
+            f"{soc.row_pitch.value}; the camera's pixels need rows padded to {pitch}, "
+            "or choose another width"
         )
 
 

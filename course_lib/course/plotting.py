@@ -5,6 +5,7 @@ that a cell may add to it before `plt.show()`.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -85,3 +86,38 @@ def feature_maps(maps: Mapping[str, np.ndarray], *, limits: tuple) -> list[Axes]
         axes.set(title=title, xticks=[], yticks=[])
         axes.grid(visible=False)
     return list(grid[0])
+
+
+def layer_chain(model: Any) -> Axes:
+    """Draw the layers of a small Keras model as boxes, with the shapes between them.
+
+    Layers at the same depth stand above one another.
+
+    Args:
+        model: Functional Keras model; a few layers are legible, tens are not.
+
+    Introduced in notebook 02.
+    """
+    depth, place, makers = {}, {}, {}
+    for layer in model.layers:
+        inputs = layer.input if isinstance(layer.input, list) else [layer.input]
+        found = [tensor._keras_history.operation for tensor in inputs]
+        makers[layer.name] = [maker.name for maker in found if maker is not layer]
+        depth[layer.name] = 1 + max((depth[m] for m in makers[layer.name]), default=-1)
+    _, axes = plt.subplots(figsize=(8.4, 1.7))
+    for layer in model.layers:
+        column = depth[layer.name]
+        peers = [name for name in depth if depth[name] == column]
+        place[layer.name] = column, (len(peers) - 1) / 2 - peers.index(layer.name)
+        kind = type(layer).__name__.replace("Layer", "")
+        kind = kind.replace("Pooling2D", "\nPooling2D")
+        shape = "×".join(map(str, layer.output.shape[1:]))
+        box = {"boxstyle": "round", "facecolor": "#e8f1f8", "edgecolor": "C0"}
+        centre = {"ha": "center", "va": "center", "fontsize": 7}
+        axes.text(*place[layer.name], f"{kind}\n{shape}", bbox=box, **centre)
+        for maker in makers[layer.name]:
+            ends = zip(place[maker], place[layer.name], strict=True)
+            axes.plot(*ends, color="0.5", linewidth=1, zorder=0)
+    axes.set(xlim=(-0.5, max(depth.values()) + 0.5), ylim=(-1, 1))
+    axes.axis("off")
+    return axes

@@ -4,6 +4,7 @@ Their compiler, Ambarella's CNNGen, is closed and was not run here. What follows
 on what Axis publishes about it; each function names its source. Needs NumPy alone.
 """
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ SOURCES = {
     "bc54811/tensorflow-to-larod-cv25",
 }
 _FLOAT = 4  # bytes of a float32
+_OURS = re.compile(r"\d{4,}\.bin").fullmatch
 
 
 def planar(images: np.ndarray) -> np.ndarray:
@@ -301,7 +303,10 @@ def _make_room(folder: Path, wanted: set[str]) -> None:
     """Make the folder, or see to it that it holds only files that are written anew."""
     try:
         folder.mkdir(exist_ok=True)
-        strange = sorted({path.name for path in folder.iterdir()} - wanted)
+        present = {path.name for path in folder.iterdir()}
+        # What an earlier, longer run left is ours: replace it.
+        left = {name for name in present - wanted if LIST in present and _OURS(name)}
+        strange = sorted(present - wanted - left)
         if strange:
             raise UnusableInput(
                 f"{folder}: holds other files, such as {strange[0]}: choose an empty "
@@ -309,6 +314,8 @@ def _make_room(folder: Path, wanted: set[str]) -> None:
             )
         # An old list must not name a mixture of old and new images.
         (folder / LIST).unlink(missing_ok=True)
+        for name in left:
+            (folder / name).unlink()
     except OSError as error:
         raise UnusableInput(
             f"{folder}: cannot be used ({error.strerror}): choose another folder"

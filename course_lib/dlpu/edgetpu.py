@@ -108,7 +108,8 @@ class Report:
         """Rows that the Edge TPU could not take for their own sake.
 
         What merely comes after the end of its part has the status "More than one
-        subgraph is not supported" and is not listed.
+        subgraph is not supported" and is not listed; a QUANTIZE there may have the
+        status "Operation is otherwise supported" and is.
         """
         return tuple(
             row
@@ -143,11 +144,20 @@ def compiler() -> Path | None:
     return Path(found) if found else None
 
 
-def command(model: Path | str, *, folder: Path | str) -> list[str]:
+def command(
+    model: Path | str, *, folder: Path | str, min_runtime_version: int | None = None
+) -> list[str]:
     """Return the command that compiles a file, as Axis's example has it.
 
     `-s` prints the table of operators, `-o` names the folder for the results. Source:
     Axis, tensorflow-to-larod, 2026-08-18.
+
+    Args:
+        model: A full-integer `.tflite` file.
+        folder: Where the results go.
+        min_runtime_version: Of the Edge TPU's runtime on the camera. Compiler 16 asks
+            for 14, which AXIS OS 10.8.1 has; older ones may need 13. Source: Axis's
+            staff in acap3-examples issues 120 and 147, 2021.
 
     Example:
         >>> shell(command("my model.tflite", folder="out"))
@@ -158,7 +168,8 @@ def command(model: Path | str, *, folder: Path | str) -> list[str]:
     words = [str(folder), str(model)]
     # A name that begins with a dash would be taken for an option.
     out, file = (f"./{word}" if word.startswith("-") else word for word in words)
-    return [NAME, "-s", "-o", out, file]
+    oldest = [] if min_runtime_version is None else ["-m", str(min_runtime_version)]
+    return [NAME, "-s", *oldest, "-o", out, file]
 
 
 def shell(words: list[str]) -> str:
@@ -170,7 +181,11 @@ def shell(words: list[str]) -> str:
 
 
 def compile(
-    model: Path | str, *, folder: Path | str, timeout: float = TIMEOUT
+    model: Path | str,
+    *,
+    folder: Path | str,
+    min_runtime_version: int | None = None,
+    timeout: float = TIMEOUT,
 ) -> Compiled:
     """Compile a full-integer file for the Edge TPU.
 
@@ -180,7 +195,12 @@ def compile(
     Args:
         model: A full-integer `.tflite` file.
         folder: Where `<name>_edgetpu.tflite` and `<name>_edgetpu.log` go; must exist.
+        min_runtime_version: See `command`.
         timeout: Seconds.
+
+    Returns:
+        The file and the report. Compiling can succeed with no operator on the Edge
+        TPU: look at `report.on_tpu`.
 
     Raises:
         UnusableInput: When the compiler is not installed, refuses the file, takes too
@@ -190,11 +210,11 @@ def compile(
     """
     model, folder = Path(model), Path(folder)
     program = compiler()
+    words = command(model, folder=folder, min_runtime_version=min_runtime_version)
     if program is None:
         raise UnusableInput(
             f"{NAME}: not found on the PATH: install it on x86-64 Debian "
-            "(coral.ai/docs/edgetpu/compiler) and run this command: "
-            + shell(command(model, folder=folder))
+            "(coral.ai/docs/edgetpu/compiler) and run this command: " + shell(words)
         )
     if not model.is_file():
         raise UnusableInput(f"{model}: no such file: check the path")
@@ -202,7 +222,9 @@ def compile(
         raise UnusableInput(f"{folder}: is not a folder: make it first")
     made = f"{model.stem}_edgetpu"
     with tempfile.TemporaryDirectory(prefix="edgetpu-") as workspace:
-        words = command(model.absolute(), folder=workspace)
+        words = command(
+            model.absolute(), folder=workspace, min_runtime_version=min_runtime_version
+        )
         text = _run([str(program), *words[1:]], model=model, timeout=timeout)
         results = {
             suffix: Path(workspace) / f"{made}{suffix}"
@@ -288,17 +310,20 @@ def _run(words: list[str], *, model: Path, timeout: float) -> str:
             )
         except OSError as error:
             raise UnusableInput(
-                f"{words[0]}: could not be run ({error.strerror}): it needs x86-64 Linux"
+                f"{words[0]}: could not be run ({error.strerror}): it needs Linux on "
+                "x86-64"
             ) from error
         try:
             status = process.wait(timeout)
         except subprocess.TimeoutExpired as error:
+            _stop(process)
             raise UnusableInput(
                 f"{model}: {NAME} had not finished after {timeout:g} seconds: try a "
                 "smaller model"
             ) from error
-        finally:
+        except BaseException:  # such as Ctrl-C
             _stop(process)
+            raise
         printed.seek(0)
         text = printed.read().decode("utf-8", "replace")
     if status != 0:
@@ -309,7 +334,7 @@ def _run(words: list[str], *, model: Path, timeout: float) -> str:
 
 
 def _stop(process: subprocess.Popen) -> None:
-    """End a process and its children, if any is left."""
+    """End a running process and its children."""
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)

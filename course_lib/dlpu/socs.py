@@ -121,7 +121,8 @@ class Soc:
         slowdown_per_channel: How many times slower per-channel weights are.
         first_load_seconds, later_load_seconds: Of one model, for scale.
         cache: How many compiled models stay.
-        compiler_version, cnngen_tflite, onnx_opset: Versions of tools.
+        example_milliseconds: Of one inference in a log of Axis's; no benchmark.
+        compiler_version, runtime_version, cnngen_tflite, onnx_opset: Versions of tools.
         calibration_images: From, to.
         model_parameters: Names of larod's parameters for this chip.
         open_report: A fault that users report.
@@ -163,7 +164,9 @@ class Soc:
     first_load_seconds: Fact | None = None
     later_load_seconds: Fact | None = None
     cache: Fact | None = None
+    example_milliseconds: Fact | None = None
     compiler_version: Fact | None = None
+    runtime_version: Fact | None = None
     cnngen_tflite: Fact | None = None
     onnx_opset: Fact | None = None
     calibration_images: Fact | None = None
@@ -244,6 +247,54 @@ class Contradiction:
     course: str
 
 
+@dataclass(frozen=True)
+class Recommendation:
+    """Something that Axis's pages recommend, and its state today.
+
+    Attributes:
+        name: What is recommended.
+        kind: "detector", "trained models" or "training code".
+        recommended_for: Ids of the chips.
+        status: Its state, from the source.
+        source, confidence, note: As of a `Fact`.
+
+    Introduced in notebook 02.
+    """
+
+    name: str
+    kind: str
+    recommended_for: tuple[str, ...]
+    status: str
+    source: Source
+    confidence: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One member of a family that grows in input size, depth and width.
+
+    Attributes:
+        name: Such as "EfficientNet-Lite0".
+        size: Height and width of its input.
+        million_parameters: Weights.
+        million_multiplications: For one picture.
+        top_1: ImageNet accuracy in percent, float; `top_1_int8` after PTQ.
+        source, confidence: As of a `Fact`.
+
+    Introduced in notebook 02.
+    """
+
+    name: str
+    size: int
+    million_parameters: float
+    million_multiplications: float
+    top_1: float
+    top_1_int8: float
+    source: Source
+    confidence: str
+
+
 def find(name: str) -> Soc:
     """Return a chip by its id, its name, or what a camera calls it.
 
@@ -320,3 +371,12 @@ SOCS: Mapping[str, Soc] = MappingProxyType(
 PRODUCTS = tuple(Product(**_sourced(entry)) for entry in _TABLE["product"])
 BENCHMARKS = tuple(Benchmark(**_sourced(entry)) for entry in _TABLE["benchmark"])
 CONTRADICTIONS = tuple(_contradiction(entry) for entry in _TABLE["contradiction"])
+RECOMMENDATIONS = tuple(
+    Recommendation(
+        **{**_sourced(entry), "recommended_for": tuple(entry["recommended_for"])}
+    )
+    for entry in _TABLE["recommendation"]
+)
+ARCHITECTURES = tuple(
+    Architecture(**_sourced(entry)) for entry in _TABLE["architecture"]
+)

