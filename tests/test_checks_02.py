@@ -20,6 +20,8 @@ RIGHT = {"A": False, "B": True, "C": False}
         ({**RIGHT, "C": True}, "C: the test frames are later"),
         ({**RIGHT, "B": False}, "B: has the training seen"),
         ({"A": False}, "True or False for each"),
+        ({"A": None, "B": "x", "C": None}, "nothing else"),
+        ({**RIGHT, "B": "True"}, "nothing else"),
         ("B", "True or False for each"),
         (None, "True or False for each"),
     ],
@@ -41,8 +43,10 @@ def test_a_new_place(capsys, answer, message):
         (144 * 64 * 64, "1 by 1"),
         (100 * 9 * 64 * 64, "without padding"),
         (2 * 144 * 9 * 64 * 64, "Additions"),
-        (5, "Places of the output"),
-        ("many", "Places of the output"),
+        (36 * 9 * 64 * 64, "6 by 6"),
+        (144 * 9 * 112 * 64, "layer narrow"),
+        (5, "Positions of the output"),
+        ("many", "Positions of the output"),
     ],
 )
 def test_multiplications(capsys, answer, message):
@@ -63,13 +67,15 @@ def wraps(pixels):
         (lambda pixels: (pixels.astype(float) - 127) / 128, "correct"),
         (lambda pixels: normalise(pixels / 255), "nearly one number"),
         (lambda pixels: pixels / 255, "0 to 1"),
+        (lambda pixels: normalise(pixels)[..., ::-1], "changed places"),
+        (lambda pixels: pixels / 127.5 - 1, "another family"),
         (lambda pixels: normalise(pixels) / 255, "divided twice"),
         (lambda pixels: pixels, "as they come"),
         (wraps, "wraps around"),
         (lambda pixels: normalise(pixels)[None], "shape"),
         (lambda pixels: pixels.nothing, "does not return"),
         (3, "does not return"),
-        (lambda pixels: normalise(pixels) + 1, "mean and standard deviation"),
+        (lambda pixels: normalise(pixels) + 1, "in real numbers"),
     ],
 )
 def test_prepare(capsys, answer, message):

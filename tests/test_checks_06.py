@@ -90,6 +90,9 @@ def test_end_of_the_tpu(capsys, share, operator, message):
         ({"B": (PLAIN, CPU)}, "faster than its CPU"),
         ({"C": (PLAIN, GPU)}, "must not depend on an accelerator"),
         ({"A": (TPU, COMPILED)}, "the file, lite0_edgetpu.tflite or lite0.tflite"),
+        ({"A": (COMPILED, "edge-tpu")}, "the whole name"),
+        ({"B": (PLAIN, "gpu")}, "the whole name"),
+        ({"C": (PLAIN, "cpu-proc")}, "the whole name"),
         ({"A": TPU}, "a pair of file and device"),
     ],
 )
@@ -106,10 +109,19 @@ def test_the_devices_are_those_of_the_table():
 
 
 def model(
-    *, dtype="uint8", output=None, batch=1, signature=None, inside="int8", weights=None
+    *,
+    dtype="uint8",
+    output=None,
+    batch=1,
+    size=96,
+    step=1.0,
+    signature=None,
+    inside="int8",
+    weights=None,
 ):
     """Return a file: QUANTIZE, a dense layer, QUANTIZE; or one of its faults."""
-    scale = {"scales": [0.5], "zero_points": [0]}
+    scale = {"scales": [step], "zero_points": [0]}
+    image = [batch, size, size, 3]
 
     def outer(kind):
         return {} if kind == "float32" else scale
@@ -117,8 +129,8 @@ def model(
     output, weights = output or dtype, weights or inside
     kernel = np.ones((2, 3), weights).tobytes()
     tensors = [
-        tiny_models.tensor([batch, 3], dtype, signature=signature, **outer(dtype)),
-        tiny_models.tensor([batch, 3], inside, **outer(inside)),
+        tiny_models.tensor(image, dtype, signature=signature, **outer(dtype)),
+        tiny_models.tensor(image, inside, **outer(inside)),
         tiny_models.tensor([2, 3], weights, data=kernel, **outer(weights)),
         tiny_models.tensor([batch, 2], inside, **outer(inside)),
         tiny_models.tensor([batch, 2], output, **outer(output)),
@@ -136,11 +148,13 @@ def model(
     [
         (..., "not answered yet"),
         (model(), "correct"),
-        (model(signature=[-1, 3]), "A size of the file is dynamic"),
+        (model(signature=[-1, 96, 96, 3]), "A size of the file is dynamic"),
         (model(output="float32"), "Input or output is float32"),
         (model(dtype="float32"), "Input or output is float32"),
         (model(dtype="int8"), "the camera delivers uint8"),
         (model(batch=2), "not at 1"),
+        (model(size=224), "another model"),
+        (model(step=1 / 255), "scale does not fit pixels"),
         (model(dtype="float32", inside="float32"), "Nothing was quantized"),
         (
             model(dtype="float32", inside="float32", weights="int8"),

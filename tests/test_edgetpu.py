@@ -7,6 +7,7 @@ import textwrap
 import time
 from pathlib import Path
 
+from course_lib.course.checks import lesson_06
 from course_lib.dlpu import edgetpu
 from course_lib.errors import UnusableInput
 
@@ -34,62 +35,9 @@ percentage of the model will instead run on the CPU, which is slower.
 Number of operations that will run on Edge TPU: 135
 Number of operations that will run on CPU: 1
 """  # google-coral/edgetpu issue 427
-TABLE = """\
-Number of operations that will run on Edge TPU: 2
-Number of operations that will run on CPU: 153
-
-Operator                       Count      Status
-
-
-TRANSPOSE                      70         Operation not supported
-FULLY_CONNECTED                1          More than one subgraph is not supported
-PAD                            1          Mapped to Edge TPU
-PAD                            17         More than one subgraph is not supported
-ADD                            10         More than one subgraph is not supported
-MEAN                           2          More than one subgraph is not supported
-CONV_2D                        35         More than one subgraph is not supported
-QUANTIZE                       1          Mapped to Edge TPU
-QUANTIZE                       1          Operation is otherwise supported, but not \
-mapped due to some unspecified limitation
-DEPTHWISE_CONV_2D              17         More than one subgraph is not supported
-"""  # google-coral/edgetpu issue 342
-LOG = """\
-Edge TPU Compiler version 14.1.317412892
-Input: tiny_yolo.tflite
-Output: tiny_yolo_edgetpu.tflite
-
-Operator                       Count      Status
-
-CONCATENATION                  1          More than one subgraph is not supported
-MAX_POOL_2D                    6          Mapped to Edge TPU
-RESIZE_NEAREST_NEIGHBOR        1          Operation version not supported
-CONV_2D                        11         Mapped to Edge TPU
-CONV_2D                        2          More than one subgraph is not supported
-QUANTIZE                       1          Operation is otherwise supported, but not \
-mapped due to some unspecified limitation
-QUANTIZE                       1          More than one subgraph is not supported
-QUANTIZE                       2          Mapped to Edge TPU
-"""  # rajansaini691/retinanet-model-tflite, tiny_yolo_edgetpu.log
-WHOLE = """\
-Edge TPU Compiler version 16.0.384591198
-Started a compilation timeout timer of 180 seconds.
-
-Model compiled successfully in 542 ms.
-
-Input model: quantized_model.tflite
-Input size: 4.04MiB
-Output model: quantized_model_edgetpu.tflite
-Output size: 4.13MiB
-On-chip memory used for caching model parameters: 604.50KiB
-On-chip memory remaining for caching model parameters: 511.50KiB
-Off-chip memory used for streaming uncached model parameters: 3.45MiB
-Number of Edge TPU subgraphs: 1
-Total number of operations: 50
-Operation log: quantized_model_edgetpu.log
-See the operation log file for individual operation details.
-Compilation child process completed within timeout period.
-Compilation succeeded!
-"""  # google-coral/edgetpu issue 572
+TABLE = lesson_06.TRANSPOSES.text
+LOG = lesson_06.TINY_YOLO.text
+WHOLE = lesson_06.MEMORY[2].text
 NOT_QUANTIZED = """\
 Edge TPU Compiler version 15.0.340273435
 Invalid model: heehoo.tflite

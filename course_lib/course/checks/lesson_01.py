@@ -21,6 +21,10 @@ def settings(answer: dict[str, str]) -> None:
         "layout": soc.layout.value,
         "device": soc.device,
     }
+    foreign = {
+        other.name: [d for d in other.devices.value if d not in soc.devices.value]
+        for other in socs.SOCS.values()
+    }
     judge(
         "1.1",
         _unless_open(answer),
@@ -33,7 +37,8 @@ def settings(answer: dict[str, str]) -> None:
             ),
             (
                 lambda a: a["granularity"] == "none",
-                "Granularity: a float file would stay on the CPU.",
+                "Granularity: none means a float file, and this DLPU computes with "
+                "integers.",
             ),
             (
                 lambda a: a["granularity"] != right["granularity"],
@@ -45,15 +50,15 @@ def settings(answer: dict[str, str]) -> None:
             ),
             (
                 lambda a: a["layout"] != right["layout"],
-                "Layout: use the words of the table above, such as RGB planar.",
+                "Layout: use the words of the table above, RGB interleaved or RGB "
+                "planar.",
             ),
-            (
-                lambda a: a["device"] in socs.SOCS["artpec7"].devices.value[:-1],
-                "Device: that is a name of ARTPEC-7.",
-            ),
-            (
-                lambda a: a["device"] == socs.SOCS["artpec9"].device,
-                "Device: that is the DLPU of ARTPEC-9.",
+            *(
+                (
+                    lambda a, devices=devices: a["device"] in devices,
+                    f"Device: that is a name of {name}.",
+                )
+                for name, devices in foreign.items()
             ),
             (
                 lambda a: a["device"] == f"axis-{socs.SOCS['artpec9'].device}",

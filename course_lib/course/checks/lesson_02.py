@@ -9,7 +9,7 @@ from course_lib.vision import models
 import numpy as np
 
 _NEW_PLACE = {"A": False, "B": True, "C": False}
-_PLACES, _KERNEL, _CHANNELS, _FILTERS = 12 * 12, 3 * 3, 64, 64
+_POSITIONS, _KERNEL, _CHANNELS, _FILTERS = 12 * 12, 3 * 3, 64, 64
 
 
 def measures_a_new_place(answer: dict[str, bool]) -> None:
@@ -20,14 +20,21 @@ def measures_a_new_place(answer: dict[str, bool]) -> None:
     if isinstance(answer, dict) and any(value is ... for value in answer.values()):
         answer = ...
 
+    def is_told(a: Any) -> bool:
+        return all(isinstance(a[key], (bool, np.bool_)) for key in "ABC")
+
     def is_wrong(name: str) -> Callable[[Any], bool]:
         return lambda a: bool(a[name]) is not _NEW_PLACE[name]
 
     judge(
         "2.1",
         answer,
-        is_right=lambda a: {key: bool(a[key]) for key in "ABC"} == _NEW_PLACE,
+        is_right=lambda a: is_told(a) and {key: a[key] for key in "ABC"} == _NEW_PLACE,
         hints=[
+            (
+                lambda a: not is_told(a),
+                "Give True or False, and nothing else, for each of A, B and C.",
+            ),
             (
                 is_wrong("A"),
                 "A: after the shuffle, how many frames of a test frame's own camera "
@@ -52,34 +59,42 @@ def multiplications_of_look(answer: int) -> None:
     judge(
         "2.2",
         answer,
-        is_right=lambda a: a == once * _PLACES and not isinstance(a, bool),
+        is_right=lambda a: a == once * _POSITIONS and not isinstance(a, bool),
         hints=[
             (
                 lambda a: a in (once, once + _FILTERS),
-                "That is the number of weights: each is used at every place.",
+                "That is the number of weights: each is used at every position.",
             ),
             (
-                lambda a: a == _PLACES * _KERNEL * _FILTERS,
+                lambda a: a == _POSITIONS * _KERNEL * _FILTERS,
                 "Each filter looks at all channels of the maps, not at one.",
             ),
             (
-                lambda a: a == _PLACES * _KERNEL * _CHANNELS * 1,
+                lambda a: a == _POSITIONS * _KERNEL * _CHANNELS * 1,
                 "That is one filter: how many are there?",
             ),
             (
-                lambda a: a == _PLACES * _CHANNELS * _FILTERS,
+                lambda a: a == _POSITIONS * _CHANNELS * _FILTERS,
                 "That is a kernel of 1 by 1: how large is this one?",
+            ),
+            (
+                lambda a: a == 6 * 6 * once,
+                "That is on maps of 6 by 6: this head starts from 12 by 12.",
+            ),
+            (
+                lambda a: a == _POSITIONS * _KERNEL * 112 * _FILTERS,
+                "The layer narrow stands before it: how many channels does it leave?",
             ),
             (
                 lambda a: a == 10 * 10 * once,
                 "That is without padding: here the size stays 12 by 12.",
             ),
             (
-                lambda a: a == 2 * once * _PLACES,
+                lambda a: a == 2 * once * _POSITIONS,
                 "Additions are counted too: the question is multiplications alone.",
             ),
         ],
-        otherwise="Places of the output, times the size of the whole kernel.",
+        otherwise="Positions of the output, times the size of the whole kernel.",
     )
 
 
@@ -90,7 +105,8 @@ def prepares(answer: Callable[[np.ndarray], np.ndarray]) -> None:
 
     Introduced in notebook 02.
     """
-    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    pixels = np.concatenate([ramp, 255 - ramp, ramp.transpose(1, 0, 2)], axis=2)
     expected = models.EFFICIENTNET_LITE0_INPUT.normalise(pixels)
     try:
         found = np.asarray(answer(pixels.copy()), np.float64)
@@ -124,6 +140,11 @@ def prepares(answer: Callable[[np.ndarray], np.ndarray]) -> None:
                 equals(pixels / 255),
                 "This is 0 to 1. The backbone was trained on about -1 to 1.",
             ),
+            (equals(expected[..., ::-1]), "The colours changed places: keep RGB."),
+            (
+                equals(pixels / 127.5 - 1),
+                "Nearly: these are another family's mean and standard deviation.",
+            ),
             (
                 equals(expected / 255),
                 "The pixels are divided twice.",
@@ -137,5 +158,5 @@ def prepares(answer: Callable[[np.ndarray], np.ndarray]) -> None:
                 "Below 127 something wraps around: uint8 knows no negative number.",
             ),
         ],
-        otherwise="Lesson 04 gives the model's mean and standard deviation.",
+        otherwise="Use the mean and the standard deviation, once, in real numbers.",
     )

@@ -153,6 +153,8 @@ _DEVICES = {
     "B": (_PLAIN, "axis-a7-gpu-tflite"),
     "C": (_PLAIN, "cpu-tflite"),
 }
+# Height, width and channels of the person detector's input.
+_PERSON = (96, 96, 3)
 
 
 def end_of_the_tpu(share: float, operator: str) -> None:
@@ -229,6 +231,8 @@ def file_and_device(answer: dict[str, tuple[str, str]]) -> None:
     if any(word is ... for words in (parts, *pairs) for word in words):
         answer = ...
 
+    devices = [device for _, device in _DEVICES.values()]
+
     def given(a: dict, name: str) -> tuple[str, str]:
         file, device = a[name]
         return file, device
@@ -244,6 +248,11 @@ def file_and_device(answer: dict[str, tuple[str, str]]) -> None:
             (
                 swapped,
                 f"Give pairs: the file, {_COMPILED} or {_PLAIN}, then the device.",
+            ),
+            (
+                lambda a: any(given(a, n)[1] not in devices for n in _DEVICES),
+                "Give the whole name of one of the three devices: larod takes no "
+                "shorter one.",
             ),
             (
                 lambda a: any(
@@ -281,7 +290,8 @@ def file_and_device(answer: dict[str, tuple[str, str]]) -> None:
 def accepted_file(answer: bytes) -> None:
     """Check exercise 6.3: a file without float and without a dynamic size.
 
-    Input and output must be uint8, the batch 1, every convolution full-integer.
+    It must be the person detector's, with a batch of 1 and full-integer; input and
+    output must be uint8, and the scale of the input within 0.1 of 1.
 
     Introduced in notebook 06.
     """
@@ -299,6 +309,12 @@ def accepted_file(answer: bytes) -> None:
         model = file(content)
         return {tensor.dtype for tensor in (*model.inputs, *model.outputs)}
 
+    def is_person(content: bytes) -> bool:
+        return file(content).inputs[0].shape[1:] == _PERSON
+
+    def takes_pixels(content: bytes) -> bool:
+        return abs(file(content).inputs[0].scale - 1) < 0.1
+
     judge(
         "6.3",
         answer,
@@ -307,8 +323,14 @@ def accepted_file(answer: bytes) -> None:
             and not is_dynamic(a)
             and dtypes(a) == {"uint8"}
             and file(a).inputs[0].shape[:1] == (1,)
+            and is_person(a)
+            and takes_pixels(a)
         ),
         hints=[
+            (
+                lambda a: not is_person(a),
+                "This is another model: the exercise is about the person detector.",
+            ),
             (
                 lambda a: file(a).quantization == "float",
                 "Nothing was quantized: set converter.optimizations.",
@@ -336,6 +358,11 @@ def accepted_file(answer: bytes) -> None:
             (
                 lambda a: file(a).inputs[0].shape[:1] != (1,),
                 "The batch is fixed, but not at 1: a camera asks about one image.",
+            ),
+            (
+                lambda a: not takes_pixels(a),
+                "The input's scale does not fit pixels from 0 to 255: which images has "
+                "the representative dataset?",
             ),
         ],
         otherwise="Give the bytes that converter.convert() returned.",
