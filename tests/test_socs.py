@@ -29,7 +29,11 @@ def entries():
     """Yield every table of socs.toml that states something, with a name for it."""
     for key, soc in TABLE["soc"].items():
         for field, claims in soc.items():
-            if field != "name":
+            if field == "limits":
+                for limit, stated in claims.items():
+                    for number, claim in enumerate(stated):
+                        yield pytest.param(claim, id=f"{key}.{limit}.{number}")
+            elif field != "name":
                 for number, claim in enumerate(claims):
                     yield pytest.param(claim, id=f"{key}.{field}.{number}")
     for kind, rows in TABLE.items():

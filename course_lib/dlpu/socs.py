@@ -8,7 +8,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -126,6 +126,14 @@ class Soc:
         calibration_images: From, to.
         model_parameters: Names of larod's parameters for this chip.
         open_report: A fault that users report.
+        operators, more_operators: TFLite operators of a published list; on ARTPEC-9
+            the second half is inferred.
+        per_channel_operators: Which may have per-channel weights.
+        custom_operators: Which a TFLite runtime brings.
+        operator_versions: The highest that the compiler knows, by operator.
+        open_report_os: Oldest and newest AXIS OS of the open report.
+        on_chip_mebibytes: Memory for parameters in the accelerator.
+        limits: Under which conditions an operator is accelerated, by name.
         backbones, detectors: Architectures that Axis recommends.
         sdk_architecture: Of the ACAP SDK.
 
@@ -172,6 +180,14 @@ class Soc:
     calibration_images: Fact | None = None
     model_parameters: Fact | None = None
     open_report: Fact | None = None
+    open_report_os: Fact | None = None
+    operators: Fact | None = None
+    more_operators: Fact | None = None
+    per_channel_operators: Fact | None = None
+    custom_operators: Fact | None = None
+    operator_versions: Fact | None = None
+    on_chip_mebibytes: Fact | None = None
+    limits: Mapping[str, Fact] = field(default_factory=dict)
     backbones: Fact | None = None
     detectors: Fact | None = None
     sdk_architecture: Fact | None = None
@@ -183,8 +199,9 @@ class Soc:
 
     @property
     def facts(self) -> dict[str, Fact]:
-        """The fields that are known, by name."""
-        every = {field.name: getattr(self, field.name) for field in fields(self)}
+        """The fields that are known, and the limits, by name."""
+        every = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        every |= self.limits
         return {name: fact for name, fact in every.items() if isinstance(fact, Fact)}
 
     @property
@@ -356,8 +373,9 @@ def _fact(claims: list[dict[str, Any]]) -> Fact:
 
 
 def _soc(key: str, entry: dict[str, Any]) -> Soc:
+    limits = {name: _fact(claims) for name, claims in entry.pop("limits", {}).items()}
     told = {name: _fact(claims) for name, claims in entry.items() if name != "name"}
-    return Soc(key, entry["name"], **told)
+    return Soc(key, entry["name"], limits=MappingProxyType(limits), **told)
 
 
 def _contradiction(entry: dict[str, Any]) -> Contradiction:

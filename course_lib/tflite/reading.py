@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -219,6 +220,20 @@ class Subgraph:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
 
+    @cached_property
+    def producers(self) -> dict[int, Operator]:
+        """Return, for the index of a tensor, the operator that writes it."""
+        return {i: operator for operator in self.operators for i in operator.outputs}
+
+    @cached_property
+    def consumers(self) -> dict[int, list[Operator]]:
+        """Return, for the index of a tensor, the operators that read it, in order."""
+        readers: dict[int, list[Operator]] = {}
+        for operator in self.operators:
+            for index in dict.fromkeys(operator.inputs):
+                readers.setdefault(index, []).append(operator)
+        return readers
+
     def tensors_of(self, operator: Operator) -> list[Tensor]:
         """Return the inputs and outputs of an operator, without those left out."""
         indexes = (*operator.inputs, *operator.outputs)
@@ -245,6 +260,8 @@ class Model(Subgraph):
         subgraphs: All graphs, the main one first; others are bodies of loops etc.
         metadata: Named blocks of bytes.
         signatures: Names for programs to call it by; empty in many files.
+        format: "tflite", or "onnx" for such a file seen as this class.
+        opset: Version of the ONNX operators; None in a .tflite file.
 
     Introduced in notebook 03.
     """
@@ -254,6 +271,8 @@ class Model(Subgraph):
     subgraphs: tuple[Subgraph, ...] = field(repr=False)
     metadata: dict[str, memoryview] = field(repr=False)
     signatures: tuple[Signature, ...] = field(repr=False)
+    format: str = "tflite"
+    opset: int | None = None
 
     @property
     def custom_operators(self) -> list[str]:

@@ -1,7 +1,8 @@
-"""Google's Edge TPU compiler, for ARTPEC-7: its command, and the report it prints.
+"""Google's Edge TPU compiler, for ARTPEC-7: its command, its report, a prediction.
 
 The compiler is closed and does not come with the course. `compile` runs it where it is
-installed; `read_report` reads what it printed anywhere. Needs the standard library.
+installed; `read_report` reads what it printed anywhere; `predict` says without it what
+it would map, and `compare` holds the two against each other.
 """
 
 import contextlib
@@ -17,11 +18,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib import files
+from course_lib.dlpu.edgetpu.prediction import (
+    AFTER_THE_END,
+    MAPPED,
+    Prediction,
+    mapped,
+    predict,
+)
 from course_lib.errors import UnusableInput
+from course_lib.tflite import reading
+
+__all__ = [
+    "AFTER_THE_END",
+    "MAPPED",
+    "Compiled",
+    "Prediction",
+    "Report",
+    "Row",
+    "command",
+    "compare",
+    "compile",
+    "compiler",
+    "mapped",
+    "predict",
+    "read_report",
+    "shell",
+]
 
 NAME = "edgetpu_compiler"
-MAPPED = "Mapped to Edge TPU"
-AFTER_THE_END = "More than one subgraph is not supported"
 # It gives up on its own after 180 seconds, as its output says (edgetpu issue 512).
 TIMEOUT = 240.0
 
@@ -241,6 +265,27 @@ def compile(
     if log is not None:
         files.write(folder / f"{made}.log", log)
     return Compiled(files.write(folder / f"{made}.tflite", content), report, text)
+
+
+def compare(model: Path | str, *, folder: Path | str) -> list[tuple[Prediction, bool]]:
+    """Compile a file and return each prediction with what the compiler did.
+
+    Args:
+        model: A full-integer `.tflite` file.
+        folder: Where the compiled file goes; must exist.
+
+    Returns:
+        For each operator, the prediction and whether it is on the Edge TPU.
+
+    Raises:
+        UnusableInput: As `compile`, and when a file cannot be read.
+
+    Introduced in notebook 06.
+    """
+    original = reading.read(model)
+    compiled = reading.read(compile(model, folder=folder).file)
+    truth = mapped(original, compiled=compiled)
+    return list(zip(predict(original), truth, strict=True))
 
 
 def read_report(text: str) -> Report:

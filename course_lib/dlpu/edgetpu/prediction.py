@@ -1,0 +1,305 @@
+"""Predict which operators the Edge TPU compiler maps, and where its part ends.
+
+The compiler is closed. The rules are its vendor's table of operators with their
+limitations, what its reports say of refused operators, and what compiled files show.
+Source: Coral, "TensorFlow models on the Edge TPU", https://coral.ai/docs/edgetpu/
+models-intro/#supported-operations; Axis, ARTPEC-7, supported operators. Both read on
+2026-11-21, for compiler 16 and runtime 14.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from course_lib.tflite.reading import EDGE_TPU, Model, Operator, Tensor
+
+# What the compiler writes into its report.
+MAPPED = "Mapped to Edge TPU"
+AFTER_THE_END = "More than one subgraph is not supported"
+NOT_SUPPORTED = "Operation not supported"
+DATA_TYPE = "Operation is working on an unsupported data type"
+RANK = "Tensor has unsupported rank (up to 3 innermost dimensions mapped)"
+LIMITATION = (
+    "Operation is otherwise supported, but not mapped due to some unspecified "
+    "limitation"
+)
+DYNAMIC = "Operation is working on a tensor of dynamic size"
+
+_SOFTMAX_MOST = 16_000  # elements
+_MEAN_DEPTH = 4  # of which the depth is a multiple when the mean goes over it
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the compiler is predicted to do with one operator.
+
+    Attributes:
+        operator_index: Its place in the main graph.
+        operator: Its name.
+        status: As the compiler's report would say it.
+        reason: Why it is not mapped, in words; "" if it is.
+
+    Introduced in notebook 06.
+    """
+
+    operator_index: int
+    operator: str
+    status: str
+    reason: str = ""
+
+    @property
+    def on_tpu(self) -> bool:
+        """Whether it runs on the Edge TPU."""
+        return self.status == MAPPED
+
+
+def predict(model: Model) -> tuple[Prediction, ...]:
+    """Predict, operator by operator, what the Edge TPU compiler maps.
+
+    An operator that the compiler cannot take stays on the CPU, and so does every
+    operator that depends on it: there is one part for the Edge TPU. Of a file that is
+    compiled already, it tells what is outside the compiled part.
+
+    Args:
+        model: A full-integer file, before the compiler or after it.
+
+    Returns:
+        One entry for each operator of the main graph, in the file's order.
+
+    Introduced in notebook 06.
+    """
+    behind: set[int] = set()  # tensors that depend on the CPU
+    entries = []
+    for operator in model.operators:
+        status, reason = _judge(model, operator)
+        if status == MAPPED and behind.intersection(operator.inputs):
+            status = AFTER_THE_END
+            reason = "depends on an operator that stays on the CPU"
+        if status != MAPPED:
+            behind.update(operator.outputs)
+        entries.append(Prediction(operator.index, operator.name, status, reason))
+    return tuple(entries)
+
+
+def mapped(model: Model, *, compiled: Model) -> tuple[bool, ...]:
+    """Read off a compiled file which operators of the original are on the Edge TPU.
+
+    What is left outside the compiled part keeps the names of its outputs.
+
+    Args:
+        model: The file before the compiler.
+        compiled: `<name>_edgetpu.tflite`.
+
+    Returns:
+        One entry for each operator of the original's main graph.
+
+    Introduced in notebook 06.
+    """
+    left = {
+        (operator.name, compiled.tensors[index].name)
+        for operator in compiled.operators
+        if operator.name != EDGE_TPU
+        for index in operator.outputs
+        if index >= 0
+    }
+    return tuple(
+        not any(
+            (operator.name, model.tensors[index].name) in left
+            for index in operator.outputs
+            if index >= 0
+        )
+        for operator in model.operators
+    )
+
+
+_Verdict = tuple[str, str]  # status, reason
+_FINE: _Verdict = (MAPPED, "")
+
+
+def _judge(model: Model, operator: Operator) -> _Verdict:
+    """Judge an operator by itself, whatever comes before it."""
+    if operator.name == EDGE_TPU:
+        return _FINE
+    if operator.name not in _CHECKS or operator.is_custom:
+        return NOT_SUPPORTED, "the Edge TPU has no such operator"
+    inputs = [model.tensors[index] for index in operator.inputs if index >= 0]
+    outputs = [model.tensors[index] for index in operator.outputs if index >= 0]
+    if not inputs or not outputs:
+        return LIMITATION, "it has no input or no output"
+    for tensor in (*inputs, *outputs):
+        if _is_data(tensor):
+            if not tensor.scales or tensor.dtype not in ("int8", "uint8", "int16"):
+                return DATA_TYPE, f"{tensor.dtype} data, wanted int8 or uint8"
+            if -1 in tensor.shape_signature[1:]:
+                return DYNAMIC, f"a dynamic size in {list(tensor.shape_signature)}"
+            if math.prod(tensor.shape[:-3]) > 1:
+                shape = "x".join(map(str, tensor.shape))
+                return RANK, f"[{shape}] has a size above 1 outside the innermost three"
+    check = _CHECKS[operator.name]
+    reason = check(operator, inputs, outputs) if check else None
+    return (LIMITATION, reason) if reason else _FINE
+
+
+def _is_data(tensor: Tensor) -> bool:
+    """Return whether it holds activations, not weights, sizes or axes."""
+    return not tensor.is_constant
+
+
+# Each check returns why the operator is not mapped, or None.
+_Check = Callable[[Operator, list[Tensor], list[Tensor]], str | None]
+
+
+def _no_activation(operator, inputs, outputs) -> str | None:
+    fused = operator.options.get("fused_activation_function", "NONE")
+    return None if fused == "NONE" else f"a fused activation, {fused}"
+
+
+def _concatenation(operator, inputs, outputs) -> str | None:
+    constants = [tensor for tensor in inputs if tensor.is_constant]
+    if constants and (len(inputs) != 2 or _nonzero(constants[0])):
+        return "a constant input that is not zeros, or with more than one other input"
+    return _no_activation(operator, inputs, outputs) or _axis(operator, outputs[0])
+
+
+def _nonzero(tensor: Tensor) -> bool:
+    zero = tensor.zero_points[0] if tensor.zero_points else 0
+    return bool((tensor.values() != zero).any())
+
+
+def _axis(operator: Operator, tensor: Tensor) -> str | None:
+    """Return what is wrong when an operator works along the batch."""
+    rank = max(len(tensor.shape), 1)
+    axis = operator.options.get("axis", rank - 1)
+    batch = rank > 1 and axis % rank == 0 and tensor.shape[0] > 1
+    return "it works along the batch" if batch else None
+
+
+def _dilation(operator, inputs, outputs) -> str | None:
+    across, down = (operator.options.get(f"dilation_{d}_factor", 1) for d in "wh")
+    return None if across == down else f"dilation {down}x{across}, wanted equal ones"
+
+
+def _fully_connected(operator, inputs, outputs) -> str | None:
+    if operator.options.get("weights_format", 0) != 0:
+        return "shuffled weights, wanted the default format"
+    if len(inputs) > 1 and not inputs[1].is_constant:
+        return "weights that are not constant"
+    rows = math.prod(outputs[0].shape[:-1])
+    return None if rows == 1 else f"an output of {rows} rows, wanted 1"
+
+
+def _reduction(operator, inputs, outputs) -> str | None:
+    axes = _axes(inputs)
+    if axes is None:
+        return "axes that are not constant"
+    rank = len(inputs[0].shape)
+    if 0 in axes and rank > 1 and inputs[0].shape[0] > 1:
+        return "it works along the batch"
+    depth = inputs[0].shape[-1] if rank else 0
+    if operator.name == "MEAN" and rank - 1 in axes and depth % _MEAN_DEPTH:
+        return f"a mean over {depth} channels, wanted a multiple of {_MEAN_DEPTH}"
+    return None
+
+
+def _axes(inputs: list[Tensor]) -> set[int] | None:
+    if len(inputs) < 2 or not inputs[1].is_constant:
+        return None
+    rank = max(len(inputs[0].shape), 1)
+    return {int(axis) % rank for axis in inputs[1].values().ravel()}
+
+
+def _along(operator, inputs, outputs) -> str | None:
+    return _axis(operator, outputs[0])
+
+
+def _pad(operator, inputs, outputs) -> str | None:
+    if len(inputs) < 2 or not inputs[1].is_constant:
+        return "paddings that are not constant"
+    batch = inputs[1].values().ravel()[:2]
+    return "it pads the batch" if len(inputs[0].shape) > 3 and batch.any() else None
+
+
+def _prelu(operator, inputs, outputs) -> str | None:
+    alpha = inputs[1].shape if len(inputs) > 1 else ()
+    many = math.prod(alpha[:-1]) > 1
+    return "an alpha for each pixel, wanted one for each channel" if many else None
+
+
+def _resize(operator, inputs, outputs) -> str | None:
+    return None
+
+
+def _softmax(operator, inputs, outputs) -> str | None:
+    shape = inputs[0].shape
+    rows = math.prod(shape[:-1])
+    if rows > 1:
+        return f"{rows} rows, wanted 1"
+    if shape and shape[-1] > _SOFTMAX_MOST:
+        return f"{shape[-1]} elements, wanted at most {_SOFTMAX_MOST}"
+    return None
+
+
+def _split(operator, inputs, outputs) -> str | None:
+    # SPLIT has the axis as its first input, SPLIT_V as its third.
+    axis = inputs[0] if operator.name == "SPLIT" else inputs[-1]
+    data = inputs[1] if operator.name == "SPLIT" and len(inputs) > 1 else inputs[0]
+    if not axis.is_constant:
+        return "an axis that is not constant"
+    rank = max(len(data.shape), 1)
+    along = {int(value) % rank for value in axis.values().ravel()[:1]}
+    return "it splits the batch" if along == {0} and rank > 1 else None
+
+
+def _strided_slice(operator, inputs, outputs) -> str | None:
+    if len(inputs) < 4 or not inputs[3].is_constant:
+        return "strides that are not constant"
+    if (inputs[3].values() != 1).any():
+        return "strides other than 1"
+    masks = ("ellipsis_mask", "new_axis_mask")
+    told = [mask for mask in masks if operator.options.get(mask, 0)]
+    return f"it uses {told[0]}" if told else None
+
+
+# The operators of the vendor's table, and what limits them.
+_CHECKS: dict[str, _Check | None] = {
+    "ADD": None,
+    "AVERAGE_POOL_2D": _no_activation,
+    "CONCATENATION": _concatenation,
+    "CONV_2D": _dilation,
+    "DEPTHWISE_CONV_2D": _dilation,
+    "EXPAND_DIMS": None,
+    "FULLY_CONNECTED": _fully_connected,
+    "L2_NORMALIZATION": None,
+    "LOGISTIC": None,
+    "MAXIMUM": None,
+    "MAX_POOL_2D": _no_activation,
+    "MEAN": _reduction,
+    "MINIMUM": None,
+    "MUL": None,
+    "PACK": _along,
+    "PAD": _pad,
+    "PRELU": _prelu,
+    "QUANTIZE": None,
+    "REDUCE_MAX": _reduction,
+    "REDUCE_MIN": _reduction,
+    "RELU": None,
+    "RELU6": None,
+    "RELU_N1_TO_1": None,
+    "RESHAPE": None,
+    "RESIZE_BILINEAR": _resize,
+    "RESIZE_NEAREST_NEIGHBOR": _resize,
+    "RSQRT": None,
+    "SLICE": None,
+    "SOFTMAX": _softmax,
+    "SPACE_TO_DEPTH": None,
+    "SPLIT": _split,
+    "SQUARED_DIFFERENCE": None,
+    "SQUEEZE": None,
+    "STRIDED_SLICE": _strided_slice,
+    "SUB": None,
+    "SUM": _reduction,
+    "TANH": None,
+    "TRANSPOSE": None,
+    "TRANSPOSE_CONV": None,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": None,
+}

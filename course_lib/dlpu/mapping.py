@@ -1,0 +1,125 @@
+"""Where each operator of a file runs on a chip: in the DLPU, on the CPU, or unknown.
+
+From published lists and limits, and what users report; nothing was run on a camera.
+"""
+
+from collections.abc import Sequence
+
+from course_lib.dlpu import edgetpu
+from course_lib.dlpu.limits import Limit, limits
+from course_lib.dlpu.socs import SOCS, Soc
+from course_lib.tflite.reading import Model, Operator, Tensor
+
+TARGETS = ("dlpu", "cpu", "unknown")
+REGISTERED = tuple(SOCS["cpu"].custom_operators.value)
+_ACCELERATED = ("int8", "uint8")
+
+
+def targets(model: Model, *, soc: Soc) -> tuple[str, ...]:
+    """Tell where each operator of the main graph runs.
+
+    Args:
+        model: The file.
+        soc: The chip.
+
+    Returns:
+        "dlpu", "cpu" or "unknown" for each operator, in the file's order. For
+        ARTPEC-7 it is what the Edge TPU compiler is predicted to do; for ARTPEC-8 and
+        -9 what published lists and limits say; for CV25 and CV75, whose compiler is
+        closed and has no published list, always "unknown".
+
+    Introduced in notebook 11.
+    """
+    if soc.id == "artpec7":
+        return tuple(
+            "dlpu" if entry.on_tpu else "cpu" for entry in edgetpu.predict(model)
+        )
+    if soc.id == "cpu":
+        return tuple(
+            "unknown" if is_unregistered(operator) else "cpu"
+            for operator in model.operators
+        )
+    if soc.operators is None:
+        return ("unknown",) * len(model.operators)
+    broken: dict[int, list[Limit]] = {}
+    for limit in limits(model, soc=soc):
+        broken.setdefault(limit.operator.index, []).append(limit)
+    known = published(soc)
+    return tuple(
+        _target(model, operator, known, broken.get(operator.index, ()))
+        for operator in model.operators
+    )
+
+
+def partitions(model: Model, *, targets: Sequence[str]) -> int:
+    """Estimate into how many parts the graph falls, in the DLPU and on the CPU.
+
+    The parts are counted as a TFLite delegate's are: one kind of operator is taken as
+    far as its inputs are ready, then the other kind, in turns. "unknown" counts as
+    "dlpu". Source: tensorflow/lite/graph_info.cc, TensorFlow 2.21. Read 2026-11-21.
+
+    Introduced in notebook 11.
+    """
+    on_cpu = [target == "cpu" for target in targets]
+    waiting = {
+        operator.index: {
+            producer.index
+            for index in operator.inputs
+            if (producer := model.producers.get(index)) and producer != operator
+        }
+        for operator in model.operators
+    }
+    followers: dict[int, list[int]] = {}
+    for index, needs in waiting.items():
+        for need in needs:
+            followers.setdefault(need, []).append(index)
+    ready = [index for index, needs in waiting.items() if not needs]
+    count = 0
+    while ready:
+        count += 1
+        kind = on_cpu[min(ready)]
+        turn = [index for index in ready if on_cpu[index] == kind]
+        ready = [index for index in ready if on_cpu[index] != kind]
+        while turn:
+            done = turn.pop()
+            for follower in followers.get(done, ()):
+                waiting[follower].discard(done)
+                if not waiting[follower]:
+                    (turn if on_cpu[follower] == kind else ready).append(follower)
+    return count
+
+
+def published(soc: Soc) -> frozenset[str]:
+    """Return the operators on a chip's published list, as far as it could be read."""
+    claims = (soc.operators, soc.more_operators)
+    return frozenset(name for claim in claims if claim for name in claim.value)
+
+
+def is_unregistered(operator: Operator) -> bool:
+    """Return whether a stock TFLite runtime lacks a custom operator's code."""
+    return operator.is_custom and operator.name not in REGISTERED
+
+
+def is_accelerated(model: Model, operator: Operator) -> bool:
+    """Return whether all its data is int8 or uint8, with int32 for bias and indexes."""
+    return all(
+        tensor.dtype in _ACCELERATED
+        or (tensor.dtype in ("int32", "int64", "bool") and not _is_activation(tensor))
+        for tensor in model.tensors_of(operator)
+    )
+
+
+def _is_activation(tensor: Tensor) -> bool:
+    return bool(tensor.scales) and not tensor.is_constant
+
+
+def _target(
+    model: Model, operator: Operator, known: frozenset[str], broken: Sequence[Limit]
+) -> str:
+    if operator.is_custom or not is_accelerated(model, operator):
+        return "cpu"
+    if operator.name not in known:
+        return "unknown"
+    if any(limit.fact.confidence == "stated by Axis" for limit in broken):
+        return "cpu"
+    return "unknown" if broken else "dlpu"

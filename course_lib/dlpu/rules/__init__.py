@@ -1,0 +1,228 @@
+"""The linter: what will this chip do with this file?
+
+A rule is data, in rules.toml: what it is about, why, how to mend it, for which chips
+and on what source; and a small function in a module beside this one, which looks for
+it. A file is parsed and never run.
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from course_lib.dlpu.rules import ends, layers, numbers, whole  # noqa: F401  (register)
+from course_lib.dlpu.rules.case import FUNCTIONS, Case, Found
+from course_lib.dlpu.rules.layers import version
+from course_lib.dlpu.socs import SOURCES, Fact, Soc, Source, find
+from course_lib.errors import UnusableInput
+from course_lib.tflite.reading import Model, Tensor
+
+SEVERITIES = {
+    "error": "will not load, or gives wrong results",
+    "warning": "slow or doubtful",
+    "note": "worth knowing",
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """How severe a rule is for a chip, and on what that rests.
+
+    Attributes:
+        severity: A key of `SEVERITIES`.
+        fact: What is known, with source, date and confidence.
+    """
+
+    severity: str
+    fact: Fact
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing that the linter looks for.
+
+    Attributes:
+        id: Name, as `--ignore` takes it.
+        title: What it is about.
+        why: Why it matters.
+        fix: How to mend it; may have placeholders such as {soc}.
+        lesson: The lesson that teaches it.
+        claims: By the id of a chip; chips that are not there are not concerned.
+
+    Introduced in notebook 11.
+    """
+
+    id: str
+    title: str
+    why: str
+    fix: str
+    lesson: str
+    claims: Mapping[str, Claim]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One place in a file where a rule applies.
+
+    Attributes:
+        rule: Id of the rule.
+        severity: A key of `SEVERITIES`.
+        confidence: A key of `course_lib.dlpu.socs.CONFIDENCES`.
+        operator_index: Place of the operator in the main graph; None for a file
+            without operators.
+        operator: Its name.
+        tensor: Name of the tensor that shows it.
+        message: Where, what was found, what is wanted.
+        fix: How to mend it.
+        source: Who says so.
+
+    Introduced in notebook 11.
+    """
+
+    rule: str
+    severity: str
+    confidence: str
+    operator_index: int | None
+    operator: str | None
+    tensor: str | None
+    message: str
+    fix: str
+    source: Source
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the linter says of a file on a chip.
+
+    Attributes:
+        soc: The chip.
+        os: Version of AXIS OS, as it was given.
+        findings: Errors first, then in the order of the rules and of the file.
+        operators: Names, in the file's order.
+        targets: "dlpu", "cpu" or "unknown" for each operator.
+        partitions: Into how many parts the graph falls; an estimate.
+
+    Introduced in notebook 11.
+    """
+
+    soc: Soc
+    os: str | None
+    findings: tuple[Finding, ...]
+    operators: tuple[str, ...]
+    targets: tuple[str, ...]
+    partitions: int
+
+    def at_least(self, severity: str) -> tuple[Finding, ...]:
+        """Return the findings that are as severe as this, or more."""
+        order = list(SEVERITIES)
+        most = order.index(severity)
+        return tuple(f for f in self.findings if order.index(f.severity) <= most)
+
+
+def lint(
+    model: Model,
+    *,
+    soc: Soc | str,
+    os: str | None = None,
+    ignore: Iterable[str] = (),
+) -> Report:
+    """Tell what a chip will do with a file, without running it.
+
+    Args:
+        model: From `reading.read`, or `onnx_file.read` for CV25 and CV75.
+        soc: The chip, or its name.
+        os: Version of AXIS OS, such as "12.11"; some reports concern some versions.
+        ignore: Ids of rules to leave out.
+
+    Raises:
+        UnusableInput: When the chip or a rule is not known, the version is none, or the
+            file is damaged.
+
+    Introduced in notebook 11.
+    """
+    soc = find(soc) if isinstance(soc, str) else soc
+    ignored = set(ignore)
+    for name in ignored - set(RULES):
+        raise UnusableInput(
+            f"rule {name!r}: not known, expected one of {', '.join(RULES)}"
+        )
+    numbers_of_os = version(os) if os else None
+    if os and not numbers_of_os:
+        raise UnusableInput(f"AXIS OS {os!r}: expected a version such as 12.11")
+    case = Case(model, soc, numbers_of_os)
+    findings = [
+        _finding(case, rule, claim, found)
+        for rule in RULES.values()
+        if rule.id not in ignored and (claim := rule.claims.get(soc.id))
+        for found in FUNCTIONS[rule.id](case, claim.fact)
+    ]
+    order = list(SEVERITIES)
+    findings.sort(key=lambda finding: order.index(finding.severity))
+    return Report(
+        soc=soc,
+        os=os,
+        findings=tuple(findings),
+        operators=tuple(operator.name for operator in model.operators),
+        targets=case.targets,
+        partitions=case.partitions,
+    )
+
+
+def _finding(case: Case, rule: Rule, claim: Claim, found: Found) -> Finding:
+    fact = found.fact or claim.fact
+    operator = found.operator
+    return Finding(
+        rule=rule.id,
+        severity=found.severity or claim.severity,
+        confidence=fact.confidence,
+        operator_index=operator.index if operator else None,
+        operator=operator.name if operator else None,
+        tensor=found.tensor.name if found.tensor else None,
+        message=f"{_place(case, found)}: {found.what}",
+        fix=rule.fix.format(soc=case.soc.id, **found.fill),
+        source=fact.source,
+    )
+
+
+def _place(case: Case, found: Found) -> str:
+    """Return "CONV_2D 3, weights 'kernel'" and the like."""
+    words = []
+    if found.operator:
+        words.append(f"{found.operator.name} {found.operator.index}")
+    if found.tensor:
+        words.append(f"{_role(case, found.tensor)} {found.tensor.name!r}")
+    return ", ".join(words) or "the file"
+
+
+def _role(case: Case, tensor: Tensor) -> str:
+    if any(tensor is entry for entry in case.model.inputs):
+        return "input"
+    if any(tensor is entry for entry in case.model.outputs):
+        return "output"
+    return "constant" if tensor.is_constant else "tensor"
+
+
+def _claims(entries: list[dict[str, Any]]) -> dict[str, Claim]:
+    claims = {}
+    for entry in entries:
+        for name in entry["socs"]:
+            if "fact" in entry:
+                fact = find(name).facts[entry["fact"]]
+            else:
+                fact = Fact("", SOURCES[entry["source"]], entry["confidence"])
+            claims[name] = Claim(entry["severity"], fact)
+    return claims
+
+
+def _rule(entry: dict[str, Any]) -> Rule:
+    claims = _claims(entry["claims"])
+    return Rule(**{**entry, "claims": MappingProxyType(claims)})
+
+
+_TABLE = tomllib.loads((Path(__file__).parent / "rules.toml").read_text("utf-8"))
+
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {entry["id"]: _rule(entry) for entry in _TABLE["rule"]}
+)

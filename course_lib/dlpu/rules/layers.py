@@ -1,0 +1,256 @@
+"""Layers: filters, kernels, strides, activations, and operators to avoid."""
+
+import math
+import re
+from collections.abc import Iterator
+
+from course_lib.dlpu.rules.case import Case, Found, looks_for
+from course_lib.dlpu.socs import Fact
+from course_lib.tflite.reading import CHANNEL_AXIS, Operator, Tensor
+
+_CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
+# Activations that never, or not for negative numbers, give exact zeros.
+_NOT_ZERO = ("LEAKY_RELU", "PRELU", "ELU", "GELU", "HARD_SWISH", "TANH")
+_RELUS = ("NONE", "RELU6")
+_ORDERS = ((0, 2, 3, 1), (0, 3, 1, 2))  # planar to interleaved, and back
+
+
+@looks_for("channels-multiple")
+def channels_multiple(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find convolutions whose filters are no multiple of the lanes."""
+    for operator, tensor in case.weights(*_CONVOLUTIONS):
+        axis = CHANNEL_AXIS[operator.name]
+        filters = tensor.shape[axis] if len(tensor.shape) == 4 else 0
+        if filters % fact.value:
+            up = filters + -filters % fact.value
+            yield Found(
+                f"{filters} filters, wanted a multiple of {fact.value}, such as {up}",
+                operator,
+                tensor,
+                fill={"number": fact.value},
+            )
+
+
+@looks_for("kernel-size")
+def kernel_size(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find kernels of other sizes than the chip's."""
+    if case.soc.limits:
+        yield from _limits(case, "kernel")
+        return
+    for operator, tensor in case.weights(*_CONVOLUTIONS):
+        size = tensor.shape[1:3]
+        if len(tensor.shape) == 4 and not set(size) <= set(fact.value):
+            wanted = ", ".join(f"{n}x{n}" for n in fact.value)
+            yield Found(
+                f"a {size[0]}x{size[1]} kernel, best {wanted}", operator, tensor
+            )
+
+
+@looks_for("stride")
+def stride(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find strides that the engine lacks; stride 1 is no stride."""
+    if case.soc.limits:
+        yield from _limits(case, "stride")
+        return
+    for operator, tensor in case.weights(*_CONVOLUTIONS):
+        steps = [operator.options.get(key, 1) for key in ("stride_h", "stride_w")]
+        if steps[0] != steps[1] or steps[0] not in (1, *fact.value):
+            wanted = " or ".join(map(str, (1, *fact.value)))
+            yield Found(
+                f"stride {steps[0]}x{steps[1]}, wanted {wanted}", operator, tensor
+            )
+
+
+@looks_for("depthwise-share")
+def depthwise_share(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find depthwise convolutions, and tell their share of the work, once a file."""
+    counts = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 0}
+    work = dict(counts)
+    first: tuple[Operator, Tensor] | None = None
+    for operator, tensor in case.weights(*counts):
+        (output, *_) = case.outputs_of(operator) or (None,)
+        if len(tensor.shape) != 4 or output is None or len(output.shape) != 4:
+            continue
+        counts[operator.name] += 1
+        pixels = math.prod(output.shape[1:3])
+        work[operator.name] += pixels * math.prod(tensor.shape)
+        if operator.name == "DEPTHWISE_CONV_2D" and first is None:
+            first = operator, tensor
+    if first:
+        share = work["DEPTHWISE_CONV_2D"] / max(sum(work.values()), 1)
+        yield Found(
+            f"{counts['DEPTHWISE_CONV_2D']} of {sum(counts.values())} convolutions are "
+            f"depthwise, with {share:.0%} of the multiplications; wanted 0",
+            *first,
+        )
+
+
+@looks_for("activation")
+def activation(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find activations without exact zeros (ARTPEC-8), or other than ReLU6."""
+    wanted = " or ".join(fact.value)
+    for operator in case.model.operators:
+        (output, *_) = case.outputs_of(operator) or (None,)
+        if operator.name in _NOT_ZERO:
+            yield Found(f"wanted {wanted}", operator, output)
+        elif operator.name == "LOGISTIC" and _is_silu(case, operator):
+            yield Found(
+                f"is half of a SiLU (x times sigmoid), wanted {wanted}",
+                operator,
+                output,
+            )
+        elif wanted != "ReLU":
+            fused = operator.options.get("fused_activation_function", "NONE")
+            fused = (
+                operator.name if operator.name in ("RELU", "RELU_N1_TO_1") else fused
+            )
+            if fused not in _RELUS:
+                yield Found(f"activation {fused}, best {wanted}", operator, output)
+
+
+def _is_silu(case: Case, operator: Operator) -> bool:
+    """Return whether the product of a LOGISTIC and its own input follows."""
+    for output in operator.outputs:
+        for reader in case.model.consumers.get(output, ()):
+            if reader.name == "MUL" and set(reader.inputs) & set(operator.inputs):
+                return True
+    return False
+
+
+@looks_for("rank")
+def rank(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find tensors of more dimensions than the chip computes with."""
+    innermost = case.soc.id == "artpec7"  # there the sizes count, not the dimensions
+    for operator in case.model.operators:
+        for tensor in (*case.outputs_of(operator), *case.inputs_of(operator)):
+            if operator.is_custom or (tensor.is_constant and innermost):
+                continue
+            outer = tensor.shape[: -fact.value] if innermost else ()
+            many = math.prod(outer) > 1 if innermost else len(tensor.shape) > fact.value
+            if many:
+                wanted = (
+                    f"sizes above 1 in the innermost {fact.value} alone"
+                    if innermost
+                    else f"{fact.value} dimensions at most"
+                )
+                shape = "x".join(map(str, tensor.shape))
+                yield Found(
+                    f"{len(tensor.shape)} dimensions [{shape}], wanted {wanted}",
+                    operator,
+                    tensor,
+                )
+                break
+
+
+@looks_for("explicit-pad")
+def explicit_pad(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find padding operators."""
+    for operator in case.model.operators:
+        if operator.name in fact.value or operator.name in ("PADV2", "MIRROR_PAD"):
+            yield Found(
+                "pads on its own, wanted 0 such operators",
+                operator,
+                next(iter(case.outputs_of(operator)), None),
+            )
+
+
+@looks_for("pooling-limits")
+def pooling_limits(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find pooling and means of other sizes than the published."""
+    yield from _limits(case, "pooling")
+
+
+@looks_for("resize-limits")
+def resize_limits(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find a resize by another factor than the published."""
+    yield from _limits(case, "resize")
+
+
+@looks_for("operator-limits")
+def operator_limits(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find what breaks any other published limit."""
+    yield from _limits(case, "operator")
+
+
+def _limits(case: Case, kind: str) -> Iterator[Found]:
+    for limit in case.limits:
+        if limit.kind == kind:
+            yield Found(
+                f"{limit.found}, wanted {limit.wanted}",
+                limit.operator,
+                limit.tensor,
+                fact=limit.fact,
+            )
+
+
+@looks_for("residual-add")
+def residual_add(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find an ADD of two branches whose sum a CONV_2D reads, as in an open report."""
+    oldest, newest = case.soc.open_report_os.value
+    if case.os and case.os < version(oldest):
+        return
+    later = case.os is not None and case.os[: len(version(newest))] > version(newest)
+    for operator in case.model.operators:
+        if operator.name != "ADD" or not case.outputs_of(operator):
+            continue
+        if any(tensor.is_constant for tensor in case.inputs_of(operator)):
+            continue
+        output = case.outputs_of(operator)[0]
+        readers = case.model.consumers.get(output.index, [])
+        fed = next((r for r in readers if r.name == "CONV_2D"), None)
+        if fed:
+            yield Found(
+                f"its sum goes into CONV_2D {fed.index}; reported for AXIS OS {oldest} "
+                f"to {newest} ({fact.source.date}), wanted another version or a check",
+                operator,
+                output,
+                severity="note" if later else None,
+            )
+
+
+def version(text: str) -> tuple[int, ...]:
+    """Return an AXIS OS version as numbers, such as (12, 11, 77)."""
+    return tuple(int(part) for part in re.findall(r"\d+", text))
+
+
+@looks_for("transposes")
+def transposes(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find operators that change images between channels first and last."""
+    for operator in case.model.operators:
+        inputs = case.inputs_of(operator)
+        if operator.name == "TRANSPOSE" and len(inputs) > 1 and inputs[1].is_constant:
+            order = tuple(int(axis) for axis in inputs[1].values().ravel()[:8])
+            if order in _ORDERS:
+                yield Found(
+                    f"reorders {list(order)}, wanted 0 such operators",
+                    operator,
+                    next(iter(case.outputs_of(operator)), None),
+                )
+
+
+@looks_for("attention")
+def attention(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find matrix products of two activations."""
+    for operator in case.model.operators:
+        inputs = case.inputs_of(operator)[:2]
+        matrices = operator.name in ("BATCH_MATMUL", "FULLY_CONNECTED")
+        if matrices and len(inputs) == 2 and not any(t.is_constant for t in inputs):
+            yield Found(
+                "multiplies two activations, wanted constant weights",
+                operator,
+                inputs[1],
+            )
+
+
+@looks_for("gathered-pixels")
+def gathered_pixels(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find values fetched at places that the model computes."""
+    for operator in case.model.operators:
+        inputs = case.inputs_of(operator)[:2]
+        gathers = operator.name in ("GATHER", "GATHER_ND") and len(inputs) == 2
+        if gathers and not inputs[1].is_constant:
+            yield Found(
+                "fetches values at computed places, wanted constant ones",
+                operator,
+                inputs[1],
+            )

@@ -1,0 +1,164 @@
+"""How the numbers are stored: full-integer, granularity, scales that are shared."""
+
+from collections.abc import Iterator
+
+from course_lib.dlpu.rules.case import Case, Found, looks_for
+from course_lib.dlpu.socs import Fact
+from course_lib.tflite.reading import Operator, Tensor
+
+# Operators that move values without changing what they mean.
+_PASSING = ("RESHAPE", "QUANTIZE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE")
+# Their values lie between 0 and 1.
+_SCORES = ("LOGISTIC", "SOFTMAX")
+
+
+@looks_for("not-full-integer")
+def not_full_integer(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find a file that has no quantized activations at all."""
+    model = case.model
+    if not case.is_integer and model.float_operators:
+        operator, tensor = next(_float_operators(case))
+        count = sum(model.float_operators.values())
+        yield Found(
+            f"{tensor.dtype} where int8 or uint8 is wanted; the file is "
+            f"{model.quantization}, {count} of {len(model.operators)} operators work "
+            "in float",
+            operator,
+            tensor,
+        )
+
+
+@looks_for("float-operator")
+def float_operator(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find float operators inside a quantized graph."""
+    if case.is_integer:
+        for operator, tensor in _float_operators(case):
+            yield Found(
+                f"computes in {tensor.dtype} where int8 or uint8 is wanted",
+                operator,
+                tensor,
+            )
+
+
+def _float_operators(case: Case) -> Iterator[tuple[Operator, Tensor]]:
+    """Yield operators with float data, except at the ends of the graph.
+
+    A QUANTIZE that reads a float input and a DEQUANTIZE that writes a float output
+    are the business of `input-type` and `output-type`.
+    """
+    ends = {t.index for t in (*case.model.inputs, *case.model.outputs)}
+    for operator in case.model.operators:
+        for tensor in (*case.outputs_of(operator), *case.inputs_of(operator)):
+            border = operator.name in ("QUANTIZE", "DEQUANTIZE")
+            if tensor.is_float and not operator.is_custom:
+                if case.is_integer and border and tensor.index in ends:
+                    continue
+                if case.is_integer and _is_custom_end(case, tensor):
+                    continue
+                yield operator, tensor
+                break
+
+
+def _is_custom_end(case: Case, tensor: Tensor) -> bool:
+    """Return whether a custom operator alone asks for this float tensor."""
+    readers = case.model.consumers.get(tensor.index, [])
+    return bool(readers) and all(reader.is_custom for reader in readers)
+
+
+@looks_for("integer-type")
+def integer_type(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find quantized data of another width than eight bits."""
+    for operator in case.model.operators:
+        for tensor in case.model.tensors_of(operator):
+            bias = tensor.dtype in ("int32", "int64") and tensor.is_constant
+            if (
+                tensor.scales
+                and not bias
+                and not tensor.is_float
+                and tensor.dtype not in fact.value
+            ):
+                wanted = " or ".join(fact.value)
+                yield Found(f"{tensor.dtype}, wanted {wanted}", operator, tensor)
+                break
+
+
+@looks_for("per-channel-weights")
+def per_channel_weights(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find several weight scales where the chip wants one.
+
+    FULLY_CONNECTED has a rule of its own.
+    """
+    allowed = fact.value if isinstance(fact.value, list) else ()
+    for operator in case.model.operators:
+        if operator.name in allowed or operator.name == "FULLY_CONNECTED":
+            continue
+        for tensor in case.model.tensors_of(operator):
+            if len(tensor.scales) > 1 and tensor.dtype != "int32":
+                yield Found(f"{len(tensor.scales)} scales, wanted 1", operator, tensor)
+                break
+
+
+@looks_for("dense-per-channel")
+def dense_per_channel(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find a FULLY_CONNECTED with several weight scales, whatever its version."""
+    for operator, tensor in case.weights("FULLY_CONNECTED"):
+        if len(tensor.scales) > 1:
+            yield Found(
+                f"{len(tensor.scales)} weight scales, wanted 1 (operator version "
+                f"{operator.version})",
+                operator,
+                tensor,
+            )
+
+
+@looks_for("already-quantized")
+def already_quantized(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find quantized weights or activations in what a compiler shall quantize."""
+    for operator in case.model.operators:
+        onnx = operator.name in ("QuantizeLinear", "QLinearConv", "QLinearMatMul")
+        scaled = [t for t in case.model.tensors_of(operator) if t.scales]
+        if onnx or scaled:
+            tensor = (
+                scaled[0] if scaled else next(iter(case.outputs_of(operator)), None)
+            )
+            found = tensor.dtype if tensor else operator.name
+            yield Found(f"{found} with scales, wanted float32", operator, tensor)
+            return
+
+
+@looks_for("shared-scale")
+def shared_scale(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find scores of 0..1 that are joined with larger values under one scale."""
+    for operator in case.model.operators:
+        (output, *_) = case.outputs_of(operator) or (None,)
+        if operator.name != "CONCATENATION" or output is None:
+            continue
+        if len(output.scales) != 1 or output.dtype not in ("int8", "uint8"):
+            continue
+        steps = 1 / output.scale if output.scale > 0 else 0.0
+        for tensor in case.inputs_of(operator):
+            # Eight bits of a score are 255 steps; a quarter of them still ranks scores.
+            if steps < 64 and _is_score(case, tensor):
+                left = f"{steps:.3g}" if steps >= 1 else "less than 1"
+                yield Found(
+                    f"scores of 0..1 are joined under the scale {output.scale:.4g}: "
+                    f"{left} of the 255 steps are left for them, wanted 64 or more",
+                    operator,
+                    tensor,
+                    severity=None if steps < 2 else "warning",
+                )
+                break
+
+
+def _is_score(case: Case, tensor: Tensor) -> bool:
+    """Follow a tensor back to what made it; hostile graphs may have circles."""
+    for _ in range(8):
+        operator = case.writer(tensor)
+        if operator is None:
+            return False
+        if operator.name in _SCORES:
+            return True
+        if operator.name not in _PASSING or not case.inputs_of(operator):
+            return False
+        tensor = case.inputs_of(operator)[0]
+    return False

@@ -1,0 +1,242 @@
+"""The file as a whole: operators that nobody knows, parts, memory, versions."""
+
+from collections.abc import Iterator
+
+from course_lib.dlpu import edgetpu, mapping
+from course_lib.dlpu.rules.case import Case, Found, looks_for
+from course_lib.dlpu.socs import Fact
+from course_lib.tflite.reading import EDGE_TPU, Model, weights
+
+_MEBIBYTE = 2**20
+
+
+@looks_for("custom-operator")
+def custom_operator(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find custom operators that every TFLite brings."""
+    for operator in case.model.operators:
+        if operator.is_custom and operator.name in mapping.REGISTERED:
+            output = next(iter(case.outputs_of(operator)), None)
+            yield Found(
+                "runs on the device's CPU, 0 of 1 on the DLPU", operator, output
+            )
+
+
+@looks_for("unregistered-operator")
+def unregistered_operator(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find custom and Flex operators whose code no camera has."""
+    for operator in case.model.operators:
+        if mapping.is_unregistered(operator) and operator.name != EDGE_TPU:
+            kind = "Flex" if operator.name.startswith("Flex") else "custom"
+            output = next(iter(case.outputs_of(operator)), None)
+            known = ", ".join(mapping.REGISTERED)
+            yield Found(
+                f"is a {kind} operator; wanted: builtin operators, or one of {known}",
+                operator,
+                output,
+            )
+
+
+@looks_for("edge-tpu-compiled")
+def edge_tpu_compiled(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find what edgetpu_compiler has made."""
+    for operator in case.model.operators:
+        if operator.name == EDGE_TPU:
+            tensor = next(iter(case.outputs_of(operator)), None)
+            yield Found(
+                f"is code for an Edge TPU; wanted 0 such operators on {case.soc.name}",
+                operator,
+                tensor,
+            )
+
+
+@looks_for("several-subgraphs")
+def several_subgraphs(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find loops and conditions."""
+    count = len(case.model.subgraphs)
+    if count > 1:
+        callers = ("WHILE", "IF", "CALL_ONCE", "CALL")
+        caller = next((o for o in case.model.operators if o.name in callers), None)
+        caller = caller or next(iter(case.model.operators), None)
+        tensor = next(iter(case.outputs_of(caller)), None) if caller else None
+        yield Found(f"the file has {count} subgraphs, wanted 1", caller, tensor)
+
+
+@looks_for("partitions")
+def partitions(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find a graph that falls into more parts than the camera loads."""
+    if case.partitions > fact.value:
+        on_cpu = [o for o in case.model.operators if case.targets[o.index] == "cpu"]
+        tensor = next(iter(case.outputs_of(on_cpu[0])), None)
+        yield Found(
+            f"about {case.partitions} parts, wanted {fact.value} or fewer; "
+            f"{len(on_cpu)} operators run on the CPU, this one is the first",
+            on_cpu[0],
+            tensor,
+        )
+
+
+@looks_for("unlisted-operator")
+def unlisted_operator(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find operators that no list of the chip has."""
+    listed = mapping.published(case.soc)
+    for operator in case.model.operators:
+        integer = mapping.is_accelerated(case.model, operator)
+        if operator.name not in listed and not operator.is_custom and integer:
+            tensor = next(iter(case.outputs_of(operator)), None)
+            also = ""
+            for other in case.soc.operators.others:
+                if operator.name in other.value:
+                    also = f"; but {other.note}"
+            yield Found(
+                f"is none of the {len(listed)} operators that are known of the list, "
+                f"wanted one of them{also}",
+                operator,
+                tensor,
+            )
+
+
+@looks_for("operator-version")
+def operator_version(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find operators that are newer than the compiler."""
+    highest = {
+        name: int(number) for number, names in fact.value.items() for name in names
+    }
+    for operator in case.model.operators:
+        if operator.is_custom:
+            continue
+        most = highest.get(operator.name, 0)
+        if operator.version > most:
+            tensor = next(iter(case.outputs_of(operator)), None)
+            wanted = f"{most} or lower" if most else "an operator that it knows"
+            hint = _HINTS.get(operator.name, "or take the layer out of the model")
+            yield Found(
+                f"version {operator.version}, wanted {wanted}",
+                operator,
+                tensor,
+                fill={"hint": hint},
+            )
+
+
+# What makes the converter of TensorFlow 2.21 write a newer version.
+# Source: tensorflow/compiler/mlir/lite/tools/versioning/op_version.cc, and conversions.
+_HINTS = {
+    "CONV_2D": "version 6 comes from grouped convolution: use `groups=1`",
+    "TRANSPOSE_CONV": "version 4 comes from a fused activation: give Conv2DTranspose "
+    "no ReLU",
+    "FULLY_CONNECTED": "version 12 comes from dynamic-range quantization: convert to "
+    "full-integer",
+    "QUANTIZE": "version 3 comes from per-channel data: convert per-tensor",
+    "TRANSPOSE": "version 6 comes from six dimensions: use two of five or fewer",
+    "EXP": "replace it, or compute it in the application",
+    "GELU": "use ReLU or ReLU6 and train again",
+}
+
+
+@looks_for("edge-tpu-mapping")
+def edge_tpu_mapping(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find operators that the Edge TPU compiler is predicted to leave on the CPU."""
+    if case.model.is_edge_tpu_compiled:
+        for operator in case.model.operators:
+            if operator.name != EDGE_TPU:
+                tensor = next(iter(case.outputs_of(operator)), None)
+                yield Found(
+                    "is outside the compiled part: on the CPU, wanted on the Edge TPU",
+                    operator,
+                    tensor,
+                )
+        return
+    predictions = edgetpu.predict(case.model)
+    after = sum(entry.status == edgetpu.AFTER_THE_END for entry in predictions)
+    for entry in predictions:
+        # What merely comes after it is not told one by one.
+        if entry.on_tpu or entry.status == edgetpu.AFTER_THE_END:
+            continue
+        operator = case.model.operators[entry.operator_index]
+        yield Found(
+            f"{entry.reason}; predicted: on the CPU, wanted on the Edge TPU"
+            + (f" ({after} operators follow what is cut off)" if after else ""),
+            operator,
+            next(iter(case.outputs_of(operator)), None),
+        )
+
+
+@looks_for("edge-tpu-memory")
+def edge_tpu_memory(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find more weights than the accelerator keeps."""
+    found = weights(case.model)
+    total = sum(tensor.nbytes for _, tensor in found)
+    if total > fact.value * _MEBIBYTE:
+        operator, tensor = max(found, key=lambda entry: entry[1].nbytes)
+        yield Found(
+            f"{total / _MEBIBYTE:.1f} MiB of weights, wanted less than about "
+            f"{fact.value}; {tensor.nbytes / _MEBIBYTE:.1f} MiB of them here",
+            operator,
+            tensor,
+        )
+
+
+@looks_for("memory")
+def memory(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find a file that exceeds the whole memory of a known camera."""
+    known = [product for product in case.soc.products if product.memory_gigabytes]
+    if not known or not case.model.operators:
+        return
+    smallest = min(known, key=lambda product: product.memory_gigabytes)
+    constants = sum(
+        tensor.nbytes for tensor in case.model.tensors if tensor.is_constant
+    )
+    activations, index = peak_activations(case.model)
+    total = constants + activations
+    if total > smallest.memory_gigabytes * 1e9:
+        operator = case.model.operators[index]
+        yield Found(
+            f"{total / 1e9:.1f} GB, most of it here, wanted less than the "
+            f"{smallest.memory_gigabytes} GB of {smallest.name}",
+            operator,
+            next(iter(case.outputs_of(operator)), None),
+        )
+
+
+def peak_activations(model: Model) -> tuple[int, int]:
+    """Return the most bytes of activations that exist at once, and at which operator.
+
+    An activation exists from the operator that writes it to the last that reads it, in
+    the file's order.
+    """
+    last = {i: len(model.operators) for i in (t.index for t in model.outputs)}
+    for operator in model.operators:
+        for index in operator.inputs:
+            last[index] = max(last.get(index, 0), operator.index)
+    alive = sum(tensor.nbytes for tensor in model.inputs)
+    peak, where = alive, 0
+    ends: dict[int, int] = {}
+    for operator in model.operators:
+        for index in dict.fromkeys(operator.outputs):
+            if index >= 0:
+                size = model.tensors[index].nbytes
+                alive += size
+                end = max(last.get(index, operator.index), operator.index)
+                ends[end] = ends.get(end, 0) + size
+        if alive > peak:
+            peak, where = alive, operator.index
+        alive -= ends.pop(operator.index, 0)
+    return peak, where
+
+
+@looks_for("tflite-input")
+def tflite_input(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find a .tflite file where the compiler reads .onnx."""
+    if case.model.format == "tflite" and not case.model.is_edge_tpu_compiled:
+        tensor = next(iter(case.model.inputs), None)
+        operator = case.reader(tensor) if tensor else None
+        yield Found("a .tflite file, wanted .onnx", operator, tensor)
+
+
+@looks_for("onnx-opset")
+def onnx_opset(case: Case, fact: Fact) -> Iterator[Found]:
+    """Find another ONNX opset than that of the guides."""
+    opset = case.model.opset
+    if opset is not None and opset != fact.value:
+        tensor = next(iter(case.model.inputs), None)
+        operator = case.reader(tensor) if tensor else None
+        yield Found(f"opset {opset}, wanted {fact.value}", operator, tensor)
