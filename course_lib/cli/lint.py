@@ -228,7 +228,7 @@ def _lines(name: str, report: Any) -> Iterator[str]:
         first, *others = findings
         yield ""
         yield f"{severity} {rule}: {rules.RULES[rule].title}"
-        yield f"  {first.message}"
+        yield f"  {_short(first)}"
         if others:
             yield f"  and {_places(others)}"
         yield f"  Why: {rules.RULES[rule].why}"
@@ -238,6 +238,14 @@ def _lines(name: str, report: Any) -> Iterator[str]:
             f"  Source: {source.title}, {source.date}, {first.confidence}. "
             f"Lesson {rules.RULES[rule].lesson[:2]}."
         )
+
+
+def _short(finding: Any) -> str:
+    """Return the message; of a tensor's fused name the first part is enough to read."""
+    name = finding.tensor or ""
+    first = name.split(";")[0]
+    shown = f"{first}; ..." if first != name else name
+    return finding.message.replace(repr(name), repr(shown)) if name else finding.message
 
 
 def _where(report: Any) -> str:

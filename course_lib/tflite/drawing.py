@@ -17,16 +17,15 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from itertools import accumulate, count, groupby
 from pathlib import Path
-from xml.sax.saxutils import escape as _escape
-from xml.sax.saxutils import quoteattr
 
 from course_lib.errors import UnusableInput
 from course_lib.tflite.reading import CHANNEL_AXIS, Model, Operator, Tensor
 
-# A picture of 600 operators is 1000 x 5000 px. Real networks have at most 2 lines for
-# each operator; a hostile file may have thousands.
+# A picture of 600 operators is 1000 x 5000 px and takes up to 0.7 s. Real networks have
+# at most 2 lines for each operator; a hostile file may have thousands.
 LIMIT, LINES = 600, 2400
 PIXELS = 50_000_000  # 200 MB of memory
 TARGETS = {"dlpu": "DLPU", "cpu": "CPU", "unknown": "unknown"}
@@ -60,7 +59,8 @@ _SHORT = {
     "CONCATENATION": "concat",
 }
 _FONT = "DejaVu Sans, Verdana, Geneva, sans-serif"
-_NAME, _SMALL = 11.0, 9.5  # font sizes; nothing is smaller than 9
+_NAME, _SMALL = 11.0, 9.5  # font sizes: at least 9 when 1060 px shrink to 1000
+_SIZES = (_NAME, _SMALL, _SMALL)  # of a box's lines
 _WIDTH = 1000  # what a README or a notebook shows without shrinking
 _TAB = 24  # the cell with the operator's number
 _MARGIN, _GAP, _TRACK, _PAD = 20, 15, 7, 11
@@ -121,7 +121,7 @@ def svg(
         labels: A short remark by operator index, drawn in its box.
 
     Returns:
-        An SVG document, about 1000 px wide, whose smallest type is 9 px.
+        An SVG document, about 1000 px wide, whose smallest type is 9.5 px.
 
     Raises:
         UnusableInput: When `targets` has the wrong length or another word; when the
@@ -354,10 +354,10 @@ def _n(value: float) -> str:
 
 def _text(x: float, y: float, content: str, **attributes: object) -> str:
     extra = "".join(
-        f" {key.replace('_', '-')}={quoteattr(str(value))}"
+        f' {key.replace("_", "-")}="{escape(str(value))}"'
         for key, value in attributes.items()
     )
-    return f'<text x="{_n(x)}" y="{_n(y)}"{extra}>{_escape(content)}</text>'
+    return f'<text x="{_n(x)}" y="{_n(y)}"{extra}>{escape(content)}</text>'
 
 
 # --- rows and lanes -------------------------------------------------------------------
@@ -490,7 +490,8 @@ class _Header:
         self.title = title
         self.facts = f"{operators} operator{'s' * (operators != 1)}."
         if missing:
-            self.facts += f" {missing} inputs are read before they are written."
+            many = "inputs are" if missing > 1 else "input is"
+            self.facts += f" {missing} {many} read before anything is written there."
         self.entries: list[tuple[str, str, str]] = []
         for word, name in TARGETS.items() if targets is not None else ():
             runs = _runs(i for i, t in enumerate(targets) if t == word)
@@ -548,10 +549,11 @@ def _box(
     x: float, y: float, w: float, h: float, target: str | None, clear: float = 0
 ) -> str:
     look = _LOOKS[target]
+    inside = (x + 1.2, y + 1.2, w - 2.4, h - 2.4)  # within the outline
     return (
         f'<rect x="{_n(x)}" y="{_n(y)}" width="{_n(w)}" height="{_n(h)}" '
         f'rx="{look["round"]}" fill="{look["fill"]}" stroke="{look["ink"]}" '
-        f"stroke-{look['line']}/>{_filling(x + 1.2, y + 1.2, w - 2.4, h - 2.4, target, clear)}"
+        f"stroke-{look['line']}/>{_filling(*inside, target, clear)}"
     )
 
 
@@ -607,6 +609,8 @@ class _Layout:
         self._across()
         ratio = self.width / self.height
         area = self.width * self.height / (max(len(nodes), 1) * self.box * 45)
+        # Weights judged by eye on MobileNetV2, EfficientNet-Lite0, DeepLab, PoseNet and
+        # on graphs shaped like U-Net, Inception and SSD.
         self.cost = (
             abs(math.log(ratio / 1.35))
             + 0.5 * math.log(area)
@@ -784,13 +788,13 @@ class _Layout:
 
     def text(self) -> str:
         """Write the SVG."""
-        title = _clean(self.header.title) or "Graph of a .tflite file"
+        title = _clean(self.header.title[:200]) or "Graph of a .tflite file"
         spoken = "; ".join([self.header.facts, *(e[1] for e in self.header.entries)])
         w, h = math.ceil(self.width), math.ceil(self.height)
         out = [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{w}" height="{h}" '
             f'viewBox="0 0 {w} {h}" font-family="{_FONT}" fill="#1a1a1a" role="img">',
-            f"<title>{_escape(title)}</title><desc>{_escape(spoken)}</desc>",
+            f"<title>{escape(title)}</title><desc>{escape(spoken)}</desc>",
             f'<path d="M0 0h{w}v{h}h-{w}z" fill="#fff"/>',
             *self.header.text(self.width, len(self.starts)),
             *self._bands(),
@@ -833,8 +837,8 @@ class _Layout:
         yield f'</g>\n<path d="{"".join(heads)}" fill="#444"/>'
 
     def _tags(self) -> Iterable[str]:
-        room = self.box / 2 - 9
-        yield '<g font-size="9" fill="#333">'
+        room = self.box / 2 - 8
+        yield f'<g font-size="{_SMALL}" fill="#333">'
         for index, others in self.to.items():
             (x, y), height = self._corner(index), self.nodes[index].height
             text = self._called("to", others, room)
@@ -849,15 +853,14 @@ class _Layout:
         for shown in range(len(names), 1, -1):
             more = f" +{len(names) - shown}" if shown < len(names) else ""
             text = f"{word} {', '.join(names[:shown])}{more}"
-            if _wide(text, 9) <= room:
+            if _wide(text, _SMALL) <= room:
                 return text
         return f"{word} {names[0]}" + (f" +{len(names) - 1}" * (len(names) > 1))
 
 
 def _room(node: _Node) -> float:
     """Return the width that its box would like: 100 to 176."""
-    sizes = [_NAME, _SMALL, 9.0]
-    wide = (_wide(_clean(t[:60]), s) for t, s in zip(node.lines, sizes, strict=False))
+    wide = (_wide(_clean(t[:60]), s) for t, s in zip(node.lines, _SIZES, strict=False))
     return min(max(max(wide) + 14 + _TAB * (node.kind == "operator"), 100.0), 176.0)
 
 
@@ -867,7 +870,7 @@ def _drawn(node: _Node, x: float, y: float, width: float) -> str:
     tip = "\n".join(_clean(line[:200]) for line in node.tip.split("\n"))
     out = [f'<g data-{node.kind}="{node.number}"']
     out.append(f' data-target="{node.target}">' if node.target else ">")
-    out.append(f"<title>{_escape(tip)}</title>")
+    out.append(f"<title>{escape(tip)}</title>")
     style: dict[str, object] = {}
     if node.kind == "operator":
         r = look["round"]
@@ -897,7 +900,7 @@ def _drawn(node: _Node, x: float, y: float, width: float) -> str:
         )
         left, room = x + width / 2, width - 12
         style = {"fill": "#fff", "text_anchor": "middle"}
-    for k, (line, size) in enumerate(zip(node.lines, (_NAME, _SMALL, 9), strict=False)):
+    for k, (line, size) in enumerate(zip(node.lines, _SIZES, strict=False)):
         kind = {"font_style": "italic"} if k == 2 else {}
         text = _cut(line, size, room)
         out.append(
