@@ -17,6 +17,7 @@ from lessons import LESSONS as LESSON_BOOKS
 from lessons import ROOT
 
 TABLE = tomllib.loads((ROOT / "course_lib/dlpu/socs.toml").read_text("utf-8"))
+RULES = tomllib.loads((ROOT / "course_lib/dlpu/rules/rules.toml").read_text("utf-8"))
 LESSONS = {
     lesson["slug"]
     for lesson in tomllib.loads((ROOT / "notebooks/coverage.toml").read_text("utf-8"))[
@@ -26,7 +27,7 @@ LESSONS = {
 
 
 def entries():
-    """Yield every table of socs.toml that states something, with a name for it."""
+    """Yield all that socs.toml and the linter's rules state, with a name for it."""
     for key, soc in TABLE["soc"].items():
         for field, claims in soc.items():
             if field == "limits":
@@ -41,6 +42,10 @@ def entries():
             for number, row in enumerate(rows):
                 for claim in row.get("claims", [row]):
                     yield pytest.param(claim, id=f"{kind}.{number}")
+    for rule in RULES["rule"]:
+        for number, claim in enumerate(rule["claims"]):
+            if "source" in claim:  # the others name a fact of this table
+                yield pytest.param(claim, id=f"{rule['id']}.{number}")
 
 
 ENTRIES = list(entries())
@@ -76,7 +81,7 @@ def test_a_thread_of_users_is_not_passed_off_as_axis():
         if entry["confidence"] == "stated by Axis":
             assert "axis" in url.lower()
         if entry["confidence"] == "reported by users":
-            assert "/issues/" in url
+            assert "/issues/" in url or "/pull/" in url
 
 
 def test_products_and_rows_name_known_chips_and_lessons():

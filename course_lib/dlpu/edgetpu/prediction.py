@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from course_lib.dlpu.socs import SOCS
 from course_lib.tflite.reading import EDGE_TPU, Model, Operator, Tensor
 
 # What the compiler writes into its report.
@@ -25,6 +26,7 @@ LIMITATION = (
 )
 DYNAMIC = "Operation is working on a tensor of dynamic size"
 
+_LISTED = frozenset(SOCS["artpec7"].operators.value)
 _SOFTMAX_MOST = 16_000  # elements
 _MEAN_DEPTH = 4  # of which the depth is a multiple when the mean goes over it
 
@@ -120,7 +122,7 @@ def _judge(model: Model, operator: Operator) -> _Verdict:
     """Judge an operator by itself, whatever comes before it."""
     if operator.name == EDGE_TPU:
         return _FINE
-    if operator.name not in _CHECKS or operator.is_custom:
+    if operator.name not in _LISTED or operator.is_custom:
         return NOT_SUPPORTED, "the Edge TPU has no such operator"
     inputs = [model.tensors[index] for index in operator.inputs if index >= 0]
     outputs = [model.tensors[index] for index in operator.outputs if index >= 0]
@@ -135,7 +137,7 @@ def _judge(model: Model, operator: Operator) -> _Verdict:
             if math.prod(tensor.shape[:-3]) > 1:
                 shape = "x".join(map(str, tensor.shape))
                 return RANK, f"[{shape}] has a size above 1 outside the innermost three"
-    check = _CHECKS[operator.name]
+    check = _CHECKS.get(operator.name)
     reason = check(operator, inputs, outputs) if check else None
     return (LIMITATION, reason) if reason else _FINE
 
@@ -260,46 +262,24 @@ def _strided_slice(operator, inputs, outputs) -> str | None:
     return f"it uses {told[0]}" if told else None
 
 
-# The operators of the vendor's table, and what limits them.
-_CHECKS: dict[str, _Check | None] = {
-    "ADD": None,
+# What limits an operator of the list.
+_CHECKS: dict[str, _Check] = {
     "AVERAGE_POOL_2D": _no_activation,
     "CONCATENATION": _concatenation,
     "CONV_2D": _dilation,
     "DEPTHWISE_CONV_2D": _dilation,
-    "EXPAND_DIMS": None,
     "FULLY_CONNECTED": _fully_connected,
-    "L2_NORMALIZATION": None,
-    "LOGISTIC": None,
-    "MAXIMUM": None,
     "MAX_POOL_2D": _no_activation,
     "MEAN": _reduction,
-    "MINIMUM": None,
-    "MUL": None,
     "PACK": _along,
     "PAD": _pad,
     "PRELU": _prelu,
-    "QUANTIZE": None,
     "REDUCE_MAX": _reduction,
     "REDUCE_MIN": _reduction,
-    "RELU": None,
-    "RELU6": None,
-    "RELU_N1_TO_1": None,
-    "RESHAPE": None,
     "RESIZE_BILINEAR": _resize,
     "RESIZE_NEAREST_NEIGHBOR": _resize,
-    "RSQRT": None,
-    "SLICE": None,
     "SOFTMAX": _softmax,
-    "SPACE_TO_DEPTH": None,
     "SPLIT": _split,
-    "SQUARED_DIFFERENCE": None,
-    "SQUEEZE": None,
     "STRIDED_SLICE": _strided_slice,
-    "SUB": None,
     "SUM": _reduction,
-    "TANH": None,
-    "TRANSPOSE": None,
-    "TRANSPOSE_CONV": None,
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": None,
 }
