@@ -29,6 +29,14 @@ DYNAMIC = "Operation is working on a tensor of dynamic size"
 _LISTED = frozenset(SOCS["artpec7"].operators.value)
 _SOFTMAX_MOST = 16_000  # elements
 _MEAN_DEPTH = 4  # of which the depth is a multiple when the mean goes over it
+# Bounds that nobody publishes lie between what was seen mapped and what was not.
+# edgetpu issue 461: a mean over 64x128 pixels is mapped, over 128x256 it is not.
+_MEAN_MOST = 128 * 128
+# A resize by 2 is mapped, in DeepLab v3 one from 1x1 to 33x33 is not. The vendor: "the
+# compiler rejects mapping if loss of precision is higher than threshold" (issue 31).
+_RESIZE_MOST = 16
+# edgetpu issue 31: an output of 0.5 MiB is mapped, one of 8 MiB is not.
+_RESIZE_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -151,12 +159,16 @@ def _is_data(tensor: Tensor) -> bool:
 _Check = Callable[[Operator, list[Tensor], list[Tensor]], str | None]
 
 
-def _no_activation(operator, inputs, outputs) -> str | None:
+def _no_activation(
+    operator: Operator, inputs: list[Tensor], outputs: list[Tensor]
+) -> str | None:
     fused = operator.options.get("fused_activation_function", "NONE")
     return None if fused == "NONE" else f"a fused activation, {fused}"
 
 
-def _concatenation(operator, inputs, outputs) -> str | None:
+def _concatenation(
+    operator: Operator, inputs: list[Tensor], outputs: list[Tensor]
+) -> str | None:
     constants = [tensor for tensor in inputs if tensor.is_constant]
     if constants and (len(inputs) != 2 or _nonzero(constants[0])):
         return "a constant input that is not zeros, or with more than one other input"
@@ -176,12 +188,16 @@ def _axis(operator: Operator, tensor: Tensor) -> str | None:
     return "it works along the batch" if batch else None
 
 
-def _dilation(operator, inputs, outputs) -> str | None:
+def _dilation(
+    operator: Operator, inputs: list[Tensor], outputs: list[Tensor]
+) -> str | None:
     across, down = (operator.options.get(f"dilation_{d}_factor", 1) for d in "wh")
     return None if across == down else f"dilation {down}x{across}, wanted equal ones"
 
 
-def _fully_connected(operator, inputs, outputs) -> str | None:
+def _fully_connected(
+    operator: Operator, inputs: list[Tensor], outputs: list[Tensor]
+) -> str | None:
     if operator.options.get("weights_format", 0) != 0:
         return "shuffled weights, wanted the default format"
     if len(inputs) > 1 and not inputs[1].is_constant:
@@ -190,13 +206,18 @@ def _fully_connected(operator, inputs, outputs) -> str | None:
     return None if rows == 1 else f"an output of {rows} rows, wanted 1"
 
 
-def _reduction(operator, inputs, outputs) -> str | None:
+def _reduction(
+    operator: Operator, inputs: list[Tensor], outputs: list[Tensor]
+) -> str | None:
     axes = _axes(inputs)
     if axes is None:
         return "axes that are not constant"
     rank = len(inputs[0].shape)
     if 0 in axes and rank > 1 and inputs[0].shape[0] > 1:
         return "it works along the batch"
+    pixels = math.prod(inputs[0].shape[axis] for axis in axes if axis < rank)
+    if operator.name == "MEAN" and pixels > _MEAN_MOST:
+        return f"a mean over {pixels} values, wanted at most {_MEAN_MOST}"
     depth = inputs[0].shape[-1] if rank else 0
     if operator.name == "MEAN" and rank - 1 in axes and depth % _MEAN_DEPTH:
         return f"a mean over {depth} channels, wanted a multiple of {_MEAN_DEPTH}"
@@ -210,28 +231,42 @@ def _axes(inputs: list[Tensor]) -> set[int] | None:
     return {int(axis) % rank for axis in inputs[1].values().ravel()}
 
 
-def _along(operator, inputs, outputs) -> str | None:
+def _along(
+    operator: Operator, inputs: list[Tensor], outputs: list[Tensor]
+) -> str | None:
     return _axis(operator, outputs[0])
 
 
-def _pad(operator, inputs, outputs) -> str | None:
+def _pad(operator: Operator, inputs: list[Tensor], outputs: list[Tensor]) -> str | None:
     if len(inputs) < 2 or not inputs[1].is_constant:
         return "paddings that are not constant"
     batch = inputs[1].values().ravel()[:2]
     return "it pads the batch" if len(inputs[0].shape) > 3 and batch.any() else None
 
 
-def _prelu(operator, inputs, outputs) -> str | None:
+def _prelu(
+    operator: Operator, inputs: list[Tensor], outputs: list[Tensor]
+) -> str | None:
     alpha = inputs[1].shape if len(inputs) > 1 else ()
     many = math.prod(alpha[:-1]) > 1
     return "an alpha for each pixel, wanted one for each channel" if many else None
 
 
-def _resize(operator, inputs, outputs) -> str | None:
+def _resize(
+    operator: Operator, inputs: list[Tensor], outputs: list[Tensor]
+) -> str | None:
+    before, after = inputs[0].shape[1:3], outputs[0].shape[1:3]
+    sizes = "x".join(map(str, before)) + " to " + "x".join(map(str, after))
+    if any(b > _RESIZE_MOST * max(a, 1) for a, b in zip(before, after, strict=False)):
+        return f"a resize from {sizes}, wanted at most {_RESIZE_MOST} times as large"
+    if outputs[0].nbytes >= _RESIZE_BYTES:
+        return f"a resize from {sizes}, {outputs[0].nbytes} bytes, wanted under 8 MiB"
     return None
 
 
-def _softmax(operator, inputs, outputs) -> str | None:
+def _softmax(
+    operator: Operator, inputs: list[Tensor], outputs: list[Tensor]
+) -> str | None:
     shape = inputs[0].shape
     rows = math.prod(shape[:-1])
     if rows > 1:
@@ -241,7 +276,9 @@ def _softmax(operator, inputs, outputs) -> str | None:
     return None
 
 
-def _split(operator, inputs, outputs) -> str | None:
+def _split(
+    operator: Operator, inputs: list[Tensor], outputs: list[Tensor]
+) -> str | None:
     # SPLIT has the axis as its first input, SPLIT_V as its third.
     axis = inputs[0] if operator.name == "SPLIT" else inputs[-1]
     data = inputs[1] if operator.name == "SPLIT" and len(inputs) > 1 else inputs[0]
@@ -252,7 +289,9 @@ def _split(operator, inputs, outputs) -> str | None:
     return "it splits the batch" if along == {0} and rank > 1 else None
 
 
-def _strided_slice(operator, inputs, outputs) -> str | None:
+def _strided_slice(
+    operator: Operator, inputs: list[Tensor], outputs: list[Tensor]
+) -> str | None:
     if len(inputs) < 4 or not inputs[3].is_constant:
         return "strides that are not constant"
     if (inputs[3].values() != 1).any():
