@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from course_lib.dlpu import edgetpu
 from course_lib.dlpu.limits import Limit, limits
+from course_lib.dlpu.parts import parts
 from course_lib.dlpu.socs import SOCS, Soc
 from course_lib.tflite.reading import Model, Operator, Tensor
 
@@ -54,39 +55,13 @@ def targets(model: Model, *, soc: Soc) -> tuple[str, ...]:
 def partitions(model: Model, *, targets: Sequence[str]) -> int:
     """Estimate into how many parts the graph falls, in the DLPU and on the CPU.
 
-    The parts are counted as a TFLite delegate's are: one kind of operator is taken as
-    far as its inputs are ready, then the other kind, in turns. "unknown" counts as
-    "dlpu". Source: tensorflow/lite/graph_info.cc, TensorFlow 2.21. Read 2026-11-21.
+    "unknown" counts as "dlpu". See `course_lib.dlpu.parts`.
 
     Introduced in notebook 11.
     """
-    on_cpu = [target == "cpu" for target in targets]
-    waiting = {
-        operator.index: {
-            producer.index
-            for index in operator.inputs
-            if (producer := model.producers.get(index)) and producer != operator
-        }
-        for operator in model.operators
-    }
-    followers: dict[int, list[int]] = {}
-    for index, needs in waiting.items():
-        for need in needs:
-            followers.setdefault(need, []).append(index)
-    ready = [index for index, needs in waiting.items() if not needs]
-    count = 0
-    while ready:
-        count += 1
-        kind = on_cpu[min(ready)]
-        turn = [index for index in ready if on_cpu[index] == kind]
-        ready = [index for index in ready if on_cpu[index] != kind]
-        while turn:
-            done = turn.pop()
-            for follower in followers.get(done, ()):
-                waiting[follower].discard(done)
-                if not waiting[follower]:
-                    (turn if on_cpu[follower] == kind else ready).append(follower)
-    return count
+    return len(
+        parts(model, accelerated=lambda operator: targets[operator.index] != "cpu")
+    )
 
 
 def published(soc: Soc) -> frozenset[str]:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from course_lib.dlpu.parts import parts
 from course_lib.dlpu.socs import SOCS
 from course_lib.tflite.reading import EDGE_TPU, Model, Operator, Tensor
 
@@ -32,10 +33,11 @@ _MEAN_DEPTH = 4  # of which the depth is a multiple when the mean goes over it
 # Bounds that nobody publishes lie between what was seen mapped and what was not.
 # edgetpu issue 461: a mean over 64x128 pixels is mapped, over 128x256 it is not.
 _MEAN_MOST = 128 * 128
-# A resize by 2 is mapped, in DeepLab v3 one from 1x1 to 33x33 is not. The vendor: "the
-# compiler rejects mapping if loss of precision is higher than threshold" (issue 31).
-_RESIZE_MOST = 16
-# edgetpu issue 31: an output of 0.5 MiB is mapped, one of 8 MiB is not.
+# The vendor in issue 31: "compiler rejects mapping if loss of precision is higher than
+# threshold". Resizes by 2 are mapped in many reports; in DeepLab v3 one from 1x1 to
+# 33x33 is not. Where the bound lies between, is a guess.
+_RESIZE_MOST = 8
+# The same issue: an output of 0.5 MiB is mapped, one of 8 MiB is not.
 _RESIZE_BYTES = 8 * 2**20
 
 
@@ -66,9 +68,10 @@ class Prediction:
 def predict(model: Model) -> tuple[Prediction, ...]:
     """Predict, operator by operator, what the Edge TPU compiler maps.
 
-    An operator that the compiler cannot take stays on the CPU, and so does every
-    operator that depends on it: there is one part for the Edge TPU. Of a file that is
-    compiled already, it tells what is outside the compiled part.
+    There is one part for the Edge TPU: the first, as TFLite divides a graph. An
+    operator that the compiler cannot take ends it, and what depends on that operator
+    stays on the CPU too. One at the very start, such as the QUANTIZE of a float input,
+    does not. Of a file that is compiled already, it tells what is outside that part.
 
     Args:
         model: A full-integer file, before the compiler or after it.
@@ -78,15 +81,13 @@ def predict(model: Model) -> tuple[Prediction, ...]:
 
     Introduced in notebook 06.
     """
-    behind: set[int] = set()  # tensors that depend on the CPU
+    verdicts = [_judge(model, operator) for operator in model.operators]
+    divided = parts(model, accelerated=lambda o: verdicts[o.index][0] == MAPPED)
+    first = next((part.operators for part in divided if part.accelerated), frozenset())
     entries = []
-    for operator in model.operators:
-        status, reason = _judge(model, operator)
-        if status == MAPPED and behind.intersection(operator.inputs):
-            status = AFTER_THE_END
-            reason = "depends on an operator that stays on the CPU"
-        if status != MAPPED:
-            behind.update(operator.outputs)
+    for operator, (status, reason) in zip(model.operators, verdicts, strict=True):
+        if status == MAPPED and operator.index not in first:
+            status, reason = AFTER_THE_END, "depends on an operator that is not mapped"
         entries.append(Prediction(operator.index, operator.name, status, reason))
     return tuple(entries)
 
@@ -267,12 +268,11 @@ def _resize(
 def _softmax(
     operator: Operator, inputs: list[Tensor], outputs: list[Tensor]
 ) -> str | None:
-    shape = inputs[0].shape
-    rows = math.prod(shape[:-1])
-    if rows > 1:
-        return f"{rows} rows, wanted 1"
-    if shape and shape[-1] > _SOFTMAX_MOST:
-        return f"{shape[-1]} elements, wanted at most {_SOFTMAX_MOST}"
+    # The table says "1-D input", but in a report on YOLOv9 softmax over many rows is
+    # mapped (dbro/frigate-detector-edgetpu-yolo9): only the number of elements counts.
+    depth = inputs[0].shape[-1] if inputs[0].shape else 1
+    if depth > _SOFTMAX_MOST:
+        return f"{depth} elements, wanted at most {_SOFTMAX_MOST}"
     return None
 
 
