@@ -108,19 +108,19 @@ def _lines(chip: Any) -> Iterator[str]:
         for number, claim in enumerate((fact, *fact.others)):
             label = "" if number else name.replace("_", " ")
             or_else = "or: " if number else ""
-            yield f"{label:<22}{or_else}{_text(claim.value)}{cite(claim)}"
+            yield f"{label:<24}{or_else}{_text(claim.value)}{cite(claim)}"
     for product in chip.products:
         memory = product.memory_gigabytes
         size = f", {memory} GB" if memory else ""
-        yield f"{'product':<22}{product.name}{size}{cite(product)}"
+        yield f"{'product':<24}{product.name}{size}{cite(product)}"
     for row in known.BENCHMARKS:
         if row.soc == chip.id:
             accuracy = f", {row.metric} {row.accuracy} %" if row.metric else ""
             yield (
-                f"{'benchmark':<22}{row.model}, {row.product}, AXIS OS {row.os}: "
+                f"{'benchmark':<24}{row.model}, {row.product}, AXIS OS {row.os}: "
                 f"{row.milliseconds} ms{accuracy}{cite(row)}"
             )
-    yield f"{'command':<22}{known.larod_client(chip, 'FILE')}"
+    yield f"{'command':<24}{known.larod_client(chip, 'FILE')}"
     yield ""
     for number, source in enumerate(sources, start=1):
         yield f"[{number}] {source.title}, {source.date}, read {source.read}"
@@ -129,5 +129,10 @@ def _lines(chip: Any) -> Iterator[str]:
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
+        if any(isinstance(entry, list) for entry in value.values()):
+            return "; ".join(f"{key}: {_text(entry)}" for key, entry in value.items())
         return ", ".join(f"{count} {name}" for name, count in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        joint = "; or " if any(isinstance(entry, dict) for entry in value) else ", "
+        return joint.join(map(_text, value))
+    return str(value)
