@@ -69,7 +69,7 @@ def _convolution(
     stride = (operator.options.get("stride_h", 1), operator.options.get("stride_w", 1))
     sizes = soc.kernels.value
     if height not in sizes or width not in sizes:
-        wanted = f"heights and widths of {_or(sizes)}"
+        wanted = f"a height and a width of {_or(sizes)}"
         yield "kernel", weights, f"a {height}x{width} kernel", wanted, soc.kernels
     fact = soc.limits["transpose_stride"] if transposed else soc.strides
     allowed = [fact.value] if transposed else fact.value
@@ -255,7 +255,7 @@ def _mul(
 ) -> Iterator[_Broken]:
     fact = soc.limits["mul_constant"]
     if not any(tensor.is_constant for tensor in inputs):
-        yield "operator", inputs[-1], "two operands that vary", fact.value, fact
+        yield "operator", inputs[-1], "2 operands that vary", fact.value, fact
 
 
 _CHECKS: dict[str, Callable[..., Iterator[_Broken]]] = {
@@ -279,7 +279,8 @@ _CHECKS: dict[str, Callable[..., Iterator[_Broken]]] = {
 
 
 def _or(words: Iterable[object]) -> str:
-    return ", ".join(map(str, words))
+    *others, last = map(str, words)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _size(shape: tuple[int, ...]) -> str:

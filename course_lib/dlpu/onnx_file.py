@@ -85,18 +85,28 @@ def _model(proto: Any, size: int, onnx: Any) -> Model:
             return "unknown"
         return _TYPES.get(name, name)
 
+    def text(name: Any) -> str:
+        """Return a name; one that is not UTF-8 comes as bytes from a damaged file."""
+        return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
+
     for entry in graph.initializer:
-        if entry.name not in places:
+        if text(entry.name) not in places:
             shape = tuple(max(int(d), 0) for d in entry.dims)
             data = memoryview(entry.raw_data or b"\0")
             _add(
                 Tensor(
-                    *(len(tensors), entry.name, shape, shape, dtype(entry.data_type)),
+                    *(
+                        len(tensors),
+                        text(entry.name),
+                        shape,
+                        shape,
+                        dtype(entry.data_type),
+                    ),
                     data=data,
                 )
             )
     for entry in (*graph.input, *graph.output, *graph.value_info):
-        if entry.name in places:
+        if text(entry.name) in places:
             continue
         kind = entry.type.tensor_type
         sizes = [
@@ -105,14 +115,14 @@ def _model(proto: Any, size: int, onnx: Any) -> Model:
         ]
         shape = tuple(1 if d == -1 else d for d in sizes)
         form = dtype(kind.elem_type)
-        _add(Tensor(len(tensors), entry.name, shape, tuple(sizes), form))
+        _add(Tensor(len(tensors), text(entry.name), shape, tuple(sizes), form))
     operators = tuple(
         Operator(
             index=index,
-            name=node.op_type,
+            name=text(node.op_type),
             version=0,
-            inputs=tuple(place(name) for name in node.input),
-            outputs=tuple(place(name) for name in node.output),
+            inputs=tuple(place(text(name)) for name in node.input),
+            outputs=tuple(place(text(name)) for name in node.output),
             is_custom=node.domain not in ("", "ai.onnx"),
         )
         for index, node in enumerate(graph.node)
@@ -120,14 +130,14 @@ def _model(proto: Any, size: int, onnx: Any) -> Model:
     constants = {entry.name for entry in graph.initializer}
     opsets = [o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")]
     inputs, outputs = (
-        tuple(tensors[places[e.name]] for e in ends if e.name in places)
+        tuple(tensors[places[text(e.name)]] for e in ends if text(e.name) in places)
         for ends in (
             [entry for entry in graph.input if entry.name not in constants],
             graph.output,
         )
     )
     main = {
-        "name": graph.name,
+        "name": text(graph.name),
         "tensors": tuple(tensors),
         "operators": operators,
         "inputs": inputs,
@@ -136,7 +146,7 @@ def _model(proto: Any, size: int, onnx: Any) -> Model:
     return Model(
         **main,
         size=size,
-        description=proto.producer_name,
+        description=text(proto.producer_name),
         subgraphs=(),
         metadata={},
         signatures=(),

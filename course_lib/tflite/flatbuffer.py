@@ -15,6 +15,7 @@ import struct
 from types import SimpleNamespace
 
 from course_lib.errors import UnusableInput
+from course_lib.tflite import enums
 
 # Each table's fields in the order of their slots; `-` is a slot that nobody here needs.
 # `=` gives a default other than 0; `<-` names a union, whose type is the field before.
@@ -34,7 +35,7 @@ QuantizationParameters: -, -, scale [f32], zero_point [i64], -, -, \
     quantized_dimension i32
 SparsityParameters: traversal_order [i32]
 Operator: opcode_index u32, inputs [i32], outputs [i32], builtin_options_type u8, \
-    builtin_options <-BuiltinOptions
+    builtin_options <-OPTIONS
 Buffer: data [u8], offset u64, size u64
 Metadata: name string, buffer u32
 SignatureDef: inputs [TensorMap], outputs [TensorMap], signature_key string, -, \
@@ -206,16 +207,7 @@ class _Reader:
         for slot, field, kind, absent in TABLES[name]:
             offset = self._number("u16", vtable + 4 + 2 * slot) if slot < slots else 0
             if kind.startswith("<-"):  # the field before it tells the table
-                kind = _member(kind[2:], value)
+                kind = getattr(enums, kind[2:]).get(value)
             value = self.value(kind, at + offset) if offset and kind else absent
             setattr(record, field, value)
         return record
-
-
-def _member(enum: str, number: int) -> str | None:
-    """Return the name of the table that a union holds; None when it is not listed."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    members = vars(getattr(schema, enum)).items()
-    name = next((name for name, value in members if value == number), None)
-    return name if name in TABLES else None

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from course_lib.errors import UnusableInput
+from course_lib.tflite import enums
 from course_lib.tflite.flatbuffer import decode
 
-import numpy as np
-from ai_edge_litert import schema_py_generated as schema
+if TYPE_CHECKING:  # takes longer to import than most files to read
+    import numpy as np
 
 EDGE_TPU = "edgetpu-custom-op"
 # The operators whose second input holds weights, and the axis of its output channels.
@@ -31,22 +32,18 @@ CHANNEL_AXIS = {
 }
 
 
-def _names(enum: type) -> dict[int, str]:
-    return {number: name for name, number in vars(enum).items() if name[0] != "_"}
-
-
-_TYPES = {number: name.lower() for number, name in _names(schema.TensorType).items()}
+_TYPES = {number: name.lower() for number, name in enums.TENSOR_TYPE.items()}
 # NumPy's own types. TensorFlow teaches NumPy more names, such as int4, whose arrays
 # take more bytes than the file has.
 _ARRAYS = {
     *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
     *("float16", "float32", "float64", "complex64", "complex128"),
 }
-_OPERATORS = _names(schema.BuiltinOperator)
+_ENDS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-(2**15), 2**15 - 1)}
 _OPTIONS = {
-    "padding": _names(schema.Padding),
-    "fused_activation_function": _names(schema.ActivationFunctionType),
-    "mode": _names(schema.MirrorPadMode),
+    "padding": enums.PADDING,
+    "fused_activation_function": enums.ACTIVATION,
+    "mode": enums.MIRROR_PAD_MODE,
     "in_data_type": _TYPES,
     "out_data_type": _TYPES,
     "output_type": _TYPES,
@@ -149,13 +146,12 @@ class Tensor:
             >>> pixels.real_range
             (-0.9921875, 1.0)
         """
-        if len(self.scales) != 1 or self.dtype not in ("int8", "uint8", "int16"):
+        if len(self.scales) != 1 or self.dtype not in _ENDS:
             return None
-        ends = np.iinfo(self.dtype)
-        low, high = ((int(q) - self.zero_point) for q in (ends.min, ends.max))
+        low, high = (end - self.zero_point for end in _ENDS[self.dtype])
         return self.scale * low, self.scale * high
 
-    def values(self) -> np.ndarray:
+    def values(self) -> "np.ndarray":
         """Return the constant data, read-only, in the tensor's shape and dtype.
 
         Raises:
@@ -163,6 +159,8 @@ class Tensor:
 
         Introduced in notebook 03.
         """
+        import numpy as np
+
         if not self.is_constant:
             raise UnusableInput(f"{self.name}: its values are not in the file")
         if self.is_sparse:
@@ -476,9 +474,9 @@ def _code(code: SimpleNamespace) -> tuple[str, int, bool]:
     larger is right (schema_utils.cc).
     """
     number = max(code.deprecated_builtin_code, code.builtin_code)
-    if number == schema.BuiltinOperator.CUSTOM:
+    if number == enums.CUSTOM:
         return code.custom_code or "CUSTOM", code.version, True
-    return _OPERATORS.get(number, f"BUILTIN_{number}"), code.version, False
+    return enums.OPERATOR.get(number, f"BUILTIN_{number}"), code.version, False
 
 
 def _buffer(buffer: SimpleNamespace, data: bytes) -> memoryview:

@@ -24,6 +24,15 @@ SEVERITIES = {
     "warning": "slow or doubtful",
     "note": "worth knowing",
 }
+# More than a large model for a camera has (MobileNetV2: 66 operators that refer to 249
+# tensors), and as much as can be judged in about a second.
+_MOST = {
+    "operators": 10_000,
+    "inputs and outputs": 1_000,
+    "references to tensors": 100_000,
+    "characters in the names of tensors": 3_000_000,
+}
+_NAME = 1000  # characters of a tensor's name in a message
 
 
 @dataclass(frozen=True)
@@ -138,7 +147,7 @@ def lint(
 
     Raises:
         UnusableInput: When the chip or a rule is not known, the version is none, or the
-            file is damaged.
+            file is damaged or has more operators than any camera could run.
 
     Introduced in notebook 11.
     """
@@ -151,6 +160,7 @@ def lint(
     numbers_of_os = version(os) if os else None
     if os and not numbers_of_os:
         raise UnusableInput(f"AXIS OS {os!r}: expected a version such as 12.11")
+    _refuse_floods(model)
     case = Case(model, soc, numbers_of_os)
     findings = [
         _finding(case, rule, claim, found)
@@ -167,6 +177,32 @@ def lint(
         operators=tuple(operator.name for operator in model.operators),
         targets=case.targets,
         partitions=case.partitions,
+    )
+
+
+def _refuse_floods(model: Model) -> None:
+    """Refuse a file whose tables share what they point to, and so take for ever."""
+    graphs = model.subgraphs or (model,)
+    operators = [(graph, o) for graph in graphs for o in graph.operators]
+    counts = [
+        len(operators),
+        sum(len(graph.inputs) + len(graph.outputs) for graph in graphs),
+        sum(len(o.inputs) + len(o.outputs) for _, o in operators),
+    ]
+    for count, (what, most) in zip(counts, _MOST.items(), strict=False):
+        if count > most:
+            raise UnusableInput(_flood(count, what, most))
+    named = sum(len(t.name) for graph, o in operators for t in graph.tensors_of(o))
+    named += sum(len(t.name) for graph in graphs for t in graph.inputs + graph.outputs)
+    what, most = list(_MOST.items())[-1]
+    if named > most:
+        raise UnusableInput(_flood(named, what, most))
+
+
+def _flood(count: int, what: str, most: int) -> str:
+    return (
+        f"the file has {count} {what}, expected at most {most}: copy it again, or give "
+        "a part of the model"
     )
 
 
@@ -192,7 +228,9 @@ def _place(case: Case, found: Found) -> str:
     if found.operator:
         words.append(f"{found.operator.name} {found.operator.index}")
     if found.tensor:
-        words.append(f"{_role(case, found.tensor)} {found.tensor.name!r}")
+        name = found.tensor.name
+        name = name if len(name) <= _NAME else f"{name[:_NAME]}…"
+        words.append(f"{_role(case, found.tensor)} {name!r}")
     return ", ".join(words) or "the file"
 
 

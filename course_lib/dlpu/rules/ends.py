@@ -10,6 +10,7 @@ from course_lib.tflite.reading import Tensor
 # The real size of one step of a pixel, for the usual preprocessings: 0..1, -1..1,
 # 0..255, and less mean over standard deviation as ImageNet's (-2.12..2.64).
 _STEPS = (1 / 255, 2 / 255, 1.0, 4.76 / 255)
+_BATCH = " (the batch, for which the runtime takes 1)"
 _TOLERANCE = 0.15  # calibration images do not reach both ends exactly
 
 
@@ -72,7 +73,10 @@ def interleaved_input(case: Case, fact: Fact) -> Iterator[Found]:
 
 def _other_layout(case: Case, layout: str, fact: Fact) -> Iterator[Found]:
     for tensor in case.model.inputs:
-        if tensor.layout == layout:
+        if tensor.layout != layout:
+            continue
+        # The bytes of a gray image are the same in both layouts.
+        if tensor.shape[1 if layout.startswith("planar") else 3] > 1:
             yield Found(
                 f"[{_size(tensor.shape)}], {layout}; wanted {fact.value}",
                 case.reader(tensor),
@@ -111,7 +115,7 @@ def dynamic_shape(case: Case, fact: Fact) -> Iterator[Found]:
             yield Found(
                 f"shape [{_size(tensor.shape_signature)}], wanted a fixed size for "
                 f"axis {', '.join(map(str, axes))}"
-                + (" (the batch; the runtime takes 1 for it)" if batch else ""),
+                + (_BATCH if batch and case.model.format == "tflite" else ""),
                 operator,
                 tensor,
                 severity="warning" if batch else None,
@@ -138,7 +142,7 @@ def output_order(case: Case, fact: Fact) -> Iterator[Found]:
     outputs = case.model.outputs
     for names in (_signature_names(case), [tensor.name for tensor in outputs]):
         numbers = [_number(name) for name in names]
-        stems = {re.sub(r"[:_]?\d*$", "", name) for name in names}
+        stems = {re.sub(r"[:_]?\d{0,9}$", "", name) for name in names}
         if len(names) > 1 and len(stems) == 1 and numbers != sorted(numbers):
             first: Tensor = outputs[0]
             yield Found(

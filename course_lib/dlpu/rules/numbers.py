@@ -10,14 +10,19 @@ from course_lib.tflite.reading import Operator, Tensor
 _PASSING = ("RESHAPE", "QUANTIZE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE")
 # Their values lie between 0 and 1.
 _SCORES = ("LOGISTIC", "SOFTMAX")
+_QUANTIZED_ONNX = (
+    *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
+    *("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"),
+)
 
 
 @looks_for("not-full-integer")
 def not_full_integer(case: Case, fact: Fact) -> Iterator[Found]:
     """Find a file that has no quantized activations at all."""
     model = case.model
-    if not case.is_integer and model.float_operators:
-        operator, tensor = next(_float_operators(case))
+    first = next(_float_operators(case), None)  # None: custom operators alone
+    if not case.is_integer and first:
+        operator, tensor = first
         count = sum(model.float_operators.values())
         yield Found(
             f"{tensor.dtype} where int8 or uint8 is wanted; the file is "
@@ -115,14 +120,14 @@ def dense_per_channel(case: Case, fact: Fact) -> Iterator[Found]:
 def already_quantized(case: Case, fact: Fact) -> Iterator[Found]:
     """Find quantized weights or activations in what a compiler shall quantize."""
     for operator in case.model.operators:
-        onnx = operator.name in ("QuantizeLinear", "QLinearConv", "QLinearMatMul")
+        onnx = operator.name in _QUANTIZED_ONNX
         scaled = [t for t in case.model.tensors_of(operator) if t.scales]
         if onnx or scaled:
             tensor = (
                 scaled[0] if scaled else next(iter(case.outputs_of(operator)), None)
             )
-            found = tensor.dtype if tensor else operator.name
-            yield Found(f"{found} with scales, wanted float32", operator, tensor)
+            found = f"{tensor.dtype} with a scale" if scaled else "quantized data"
+            yield Found(f"{found}, wanted float32 alone", operator, tensor)
             return
 
 

@@ -16,8 +16,16 @@ def custom_operator(case: Case, fact: Fact) -> Iterator[Found]:
     for operator in case.model.operators:
         if operator.is_custom and operator.name in mapping.REGISTERED:
             output = next(iter(case.outputs_of(operator)), None)
+            readers = {
+                reader.index
+                for index in operator.outputs
+                for reader in case.model.consumers.get(index, ())
+            }
             yield Found(
-                "runs on the device's CPU, 0 of 1 on the DLPU", operator, output
+                f"runs on the device's CPU; {len(readers)} operators read its outputs, "
+                "wanted 0",
+                operator,
+                output,
             )
 
 
@@ -30,7 +38,7 @@ def unregistered_operator(case: Case, fact: Fact) -> Iterator[Found]:
             output = next(iter(case.outputs_of(operator)), None)
             known = ", ".join(mapping.REGISTERED)
             yield Found(
-                f"is a {kind} operator; wanted: builtin operators, or one of {known}",
+                f"is a {kind} operator, wanted 0 of them besides {known}",
                 operator,
                 output,
             )
@@ -86,10 +94,10 @@ def unlisted_operator(case: Case, fact: Fact) -> Iterator[Found]:
             also = ""
             for other in case.soc.operators.others:
                 if operator.name in other.value:
-                    also = f"; but {other.note}"
+                    also = "; but a published model has it, and runs"
             yield Found(
-                f"is none of the {len(listed)} operators that are known of the list, "
-                f"wanted one of them{also}",
+                f"is not among the {len(listed)} operators known from the list, wanted "
+                f"one of them{also}",
                 operator,
                 tensor,
             )
@@ -136,25 +144,28 @@ _HINTS = {
 def edge_tpu_mapping(case: Case, fact: Fact) -> Iterator[Found]:
     """Find operators that the Edge TPU compiler is predicted to leave on the CPU."""
     if case.model.is_edge_tpu_compiled:
-        for operator in case.model.operators:
-            if operator.name != EDGE_TPU:
-                tensor = next(iter(case.outputs_of(operator)), None)
+        outside = [o for o in case.model.operators if o.name != EDGE_TPU]
+        for operator in outside:
+            if not operator.is_custom:
                 yield Found(
-                    "is outside the compiled part: on the CPU, wanted on the Edge TPU",
+                    f"is one of {len(outside)} operators outside the compiled part: on "
+                    "the CPU, wanted on the Edge TPU",
                     operator,
-                    tensor,
+                    next(iter(case.outputs_of(operator)), None),
                 )
         return
     predictions = edgetpu.predict(case.model)
     after = sum(entry.status == edgetpu.AFTER_THE_END for entry in predictions)
     for entry in predictions:
-        # What merely comes after it is not told one by one.
-        if entry.on_tpu or entry.status == edgetpu.AFTER_THE_END:
-            continue
+        # What merely comes after it is not told one by one, and custom operators have
+        # rules of their own.
         operator = case.model.operators[entry.operator_index]
+        behind = entry.status == edgetpu.AFTER_THE_END
+        if entry.on_tpu or behind or operator.is_custom:
+            continue
         yield Found(
             f"{entry.reason}; predicted: on the CPU, wanted on the Edge TPU"
-            + (f" ({after} operators follow what is cut off)" if after else ""),
+            + f" ({after} operators behind such ones stay there too)",
             operator,
             next(iter(case.outputs_of(operator)), None),
         )
@@ -229,7 +240,8 @@ def tflite_input(case: Case, fact: Fact) -> Iterator[Found]:
     if case.model.format == "tflite" and not case.model.is_edge_tpu_compiled:
         tensor = next(iter(case.model.inputs), None)
         operator = case.reader(tensor) if tensor else None
-        yield Found("a .tflite file, wanted .onnx", operator, tensor)
+        opset = f" (opset {case.soc.onnx_opset.value})" if case.soc.onnx_opset else ""
+        yield Found(f"a .tflite file, wanted .onnx{opset}", operator, tensor)
 
 
 @looks_for("onnx-opset")
