@@ -153,6 +153,18 @@ assert np.array_equal(read_values(data, 1001), values)
 assert np.array_equal(read_values(values.tobytes(), 1001, stride=4), values)
 print("done")
 """,
+    "11_shape_the_model": """
+model = plain_network((20, 40), 3, multiple=16)
+convolutions = [e for e in model.layers if isinstance(e, tf.keras.layers.Conv2D)]
+assert [layer.filters for layer in convolutions] == [32, 48]
+assert (model.input_shape, model.output_shape) == ((1, 32, 32, 3), (1, 3))
+content = tf.lite.TFLiteConverter.from_keras_model(model).convert()
+plain = tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+file = tf.lite.Interpreter(model_content=content, experimental_op_resolver_type=plain)
+operators = {entry["op_name"] for entry in file._get_ops_details()}
+assert operators == {"CONV_2D", "AVERAGE_POOL_2D", "FULLY_CONNECTED"}, operators
+print("done")
+""",
 }
 
 

@@ -68,7 +68,7 @@ def test_json_is_as_its_schema_says_and_the_same_each_time(soc):
     assert indexes == list(range(len(model.operators)))
     for finding in told["findings"]:
         assert finding["rule"] in rules.RULES
-        assert finding["tensor"] in finding["message"]
+        assert rules.quoted(finding["tensor"]) in finding["message"]
 
 
 def test_the_json_is_the_same_in_another_process(tmp_path):
@@ -160,6 +160,14 @@ def test_a_rule_can_be_ignored():
     done = run(PERSON, "--soc", "artpec8", "--ignore", "per-channel-weights")
     assert "per-channel-weights" not in done.output
     assert "kernel-size" in done.output
+
+
+def test_a_rule_can_be_ignored_for_one_operator():
+    words = ["--soc", "artpec9", "--ignore", "unlisted-operator:SOFTMAX"]
+    assert "unlisted-operator" in run(PERSON, "--soc", "artpec9").output
+    assert "unlisted-operator" not in run(PERSON, *words).output
+    other = run(PERSON, *words[:-1], "unlisted-operator:MEAN").output
+    assert "unlisted-operator" in other
 
 
 def test_settings_stand_in_pyproject_and_what_is_typed_comes_first(tmp_path):

@@ -113,9 +113,7 @@ def not_full_integer(fails):
 
 @pair(
     "float-operator",
-    (1, "dequantize"),
     (2, "relu6"),
-    (3, "relu6"),
     also={"artpec7": "edge-tpu-mapping"},
 )
 def float_operator(fails):
@@ -214,7 +212,7 @@ def shared_scale(fails):
 # Inputs and outputs
 
 
-@pair("input-type", (0, "image"), also={"artpec7": "edge-tpu-mapping"})
+@pair("input-type", (0, "image"))
 def input_type(fails):
     """Take float pixels."""
     graph = Graph()
@@ -224,7 +222,7 @@ def input_type(fails):
     return graph.file()
 
 
-@pair("output-type", (1, "dequantize"), also={"artpec7": "edge-tpu-mapping"})
+@pair("output-type", (1, "dequantize"))
 def output_type(fails):
     """Give float scores."""
     graph = Graph()

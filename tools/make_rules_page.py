@@ -86,9 +86,13 @@ def _section(rule: rules.Rule) -> Iterator[str]:
     fix = rule.fix.format(
         soc="SOC",
         number=" or ".join(numbers),
-        hint="the finding says what made it newer",
+        mend="depends on the operator" if rule.mends else "",
     )
     yield f"**Mend:** {fix}.\n"
+    for operator, mend in rule.mends.items():
+        yield f"- {operator if operator != 'other' else 'any other'}: {mend}"
+    if rule.mends:
+        yield ""
     yield "| chip | severity | confidence | source |"
     yield "|---|---|---|---|"
     for soc, claim in rule.claims.items():

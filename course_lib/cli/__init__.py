@@ -51,4 +51,4 @@ def main() -> None:
 
 
 # Each module adds its command to the group above.
-from course_lib.cli import convert, doctor, inspect, lint, socs  # noqa: E402, F401
+from course_lib.cli import card, convert, doctor, inspect, lint, socs  # noqa: E402, F401

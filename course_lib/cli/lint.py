@@ -29,7 +29,12 @@ _SEVERITIES = ("error", "warning", "note")
     type=click.Choice(_SEVERITIES),
     help="Exit with 1 for findings as severe as this, or more; default error.",
 )
-@click.option("--ignore", multiple=True, metavar="RULE", help="Leave a rule out.")
+@click.option(
+    "--ignore",
+    multiple=True,
+    metavar="RULE",
+    help="Leave a rule out, or RULE:OPERATOR.",
+)
 @click.option(
     "--draw",
     type=click.Path(path_type=Path),
@@ -67,7 +72,7 @@ def lint(models: tuple[str, ...], **options: Any) -> None:
       soc = "artpec8"
       os = "12.11"
       fail-on = "warning"
-      ignore = ["kernel-size"]
+      ignore = ["kernel-size", "unlisted-operator:MEAN"]
 
     \b
     Keys of the JSON object (course_lib/dlpu/lint.schema.json):
@@ -242,10 +247,13 @@ def _lines(name: str, report: Any) -> Iterator[str]:
 
 def _short(finding: Any) -> str:
     """Return the message; of a tensor's fused name the first part is enough to read."""
+    from course_lib.dlpu.rules import quoted
+
     name = finding.tensor or ""
     first = name.split(";")[0]
-    shown = f"{first}; ..." if first != name else name
-    return finding.message.replace(repr(name), repr(shown)) if name else finding.message
+    if first == name:
+        return finding.message
+    return finding.message.replace(quoted(name), quoted(f"{first}; ..."))
 
 
 def _where(report: Any) -> str:

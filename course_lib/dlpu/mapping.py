@@ -3,6 +3,7 @@
 From published lists and limits, and what users report; nothing was run on a camera.
 """
 
+import math
 from collections.abc import Sequence
 
 from course_lib.dlpu import edgetpu
@@ -46,8 +47,11 @@ def targets(model: Model, *, soc: Soc) -> tuple[str, ...]:
     for limit in limits(model, soc=soc):
         broken.setdefault(limit.operator.index, []).append(limit)
     known = published(soc)
+    rank = soc.max_rank.value if soc.max_rank else math.inf
     return tuple(
-        _target(model, operator, known, broken.get(operator.index, ()))
+        "cpu"
+        if any(len(tensor.shape) > rank for tensor in model.tensors_of(operator))
+        else _target(model, operator, known, broken.get(operator.index, ()))
         for operator in model.operators
     )
 

@@ -7,7 +7,7 @@ it. A file is parsed and never run.
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -58,6 +58,7 @@ class Rule:
         why: Why it matters.
         fix: How to mend it; may have placeholders such as {soc}.
         lesson: The lesson that teaches it.
+        mends: What {mend} in `fix` stands for, by operator, and for any "other".
         claims: By the id of a chip; chips that are not there are not concerned.
 
     Introduced in notebook 11.
@@ -69,6 +70,7 @@ class Rule:
     fix: str
     lesson: str
     claims: Mapping[str, Claim]
+    mends: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,8 @@ def lint(
         model: From `reading.read`, or `onnx_file.read` for CV25 and CV75.
         soc: The chip, or its name.
         os: Version of AXIS OS, such as "12.11"; some reports concern some versions.
-        ignore: Ids of rules to leave out.
+        ignore: Ids of rules to leave out; "unlisted-operator:MEAN" leaves a rule out
+            for one operator.
 
     Raises:
         UnusableInput: When the chip or a rule is not known, the version is none, or the
@@ -152,11 +155,12 @@ def lint(
     Introduced in notebook 11.
     """
     soc = find(soc) if isinstance(soc, str) else soc
-    ignored = set(ignore)
-    for name in ignored - set(RULES):
-        raise UnusableInput(
-            f"rule {name!r}: not known, expected one of {', '.join(RULES)}"
-        )
+    ignored = {tuple(entry.split(":", 1)) for entry in ignore}
+    for name, *_ in ignored:
+        if name not in RULES:
+            raise UnusableInput(
+                f"rule {name!r}: not known, expected one of {', '.join(RULES)}"
+            )
     numbers_of_os = version(os) if os else None
     if os and not numbers_of_os:
         raise UnusableInput(f"AXIS OS {os!r}: expected a version such as 12.11")
@@ -165,8 +169,9 @@ def lint(
     findings = [
         _finding(case, rule, claim, found)
         for rule in RULES.values()
-        if rule.id not in ignored and (claim := rule.claims.get(soc.id))
+        if (rule.id,) not in ignored and (claim := rule.claims.get(soc.id))
         for found in FUNCTIONS[rule.id](case, claim.fact)
+        if not (found.operator and (rule.id, found.operator.name) in ignored)
     ]
     order = list(SEVERITIES)
     findings.sort(key=lambda finding: order.index(finding.severity))
@@ -209,6 +214,8 @@ def _flood(count: int, what: str, most: int) -> str:
 def _finding(case: Case, rule: Rule, claim: Claim, found: Found) -> Finding:
     fact = found.fact or claim.fact
     operator = found.operator
+    other = rule.mends.get("other", "")
+    mend = rule.mends.get(operator.name, other) if operator else other
     return Finding(
         rule=rule.id,
         severity=found.severity or claim.severity,
@@ -217,7 +224,7 @@ def _finding(case: Case, rule: Rule, claim: Claim, found: Found) -> Finding:
         operator=operator.name if operator else None,
         tensor=found.tensor.name if found.tensor else None,
         message=f"{_place(case, found)}: {found.what}",
-        fix=rule.fix.format(soc=case.soc.id, **found.fill),
+        fix=rule.fix.format(soc=case.soc.id, mend=mend, **found.fill),
         source=fact.source,
     )
 
@@ -228,10 +235,13 @@ def _place(case: Case, found: Found) -> str:
     if found.operator:
         words.append(f"{found.operator.name} {found.operator.index}")
     if found.tensor:
-        name = found.tensor.name
-        name = name if len(name) <= _NAME else f"{name[:_NAME]}…"
-        words.append(f"{_role(case, found.tensor)} {name!r}")
+        words.append(f"{_role(case, found.tensor)} {quoted(found.tensor.name)}")
     return ", ".join(words) or "the file"
+
+
+def quoted(name: str) -> str:
+    """Return a tensor's name as messages show it: quoted, and cut where it is long."""
+    return repr(name if len(name) <= _NAME else f"{name[:_NAME]}…")
 
 
 def _role(case: Case, tensor: Tensor) -> str:

@@ -12,6 +12,11 @@ _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 # Activations that never, or not for negative numbers, give exact zeros.
 _NOT_ZERO = ("LEAKY_RELU", "PRELU", "ELU", "GELU", "HARD_SWISH", "TANH")
 _RELUS = ("NONE", "RELU6")
+_ON_IMAGES = (
+    *("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "AVERAGE_POOL_2D"),
+    *("MAX_POOL_2D", "PAD", "PADV2", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"),
+    *("QUANTIZE", "DEQUANTIZE", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH"),
+)
 _ORDERS = ((0, 2, 3, 1), (0, 3, 1, 2))  # planar to interleaved, and back
 
 
@@ -224,12 +229,23 @@ def transposes(case: Case, fact: Fact) -> Iterator[Found]:
         inputs = case.inputs_of(operator)
         if operator.name == "TRANSPOSE" and len(inputs) > 1 and inputs[1].is_constant:
             order = tuple(int(axis) for axis in inputs[1].values().ravel()[:8])
-            if order in _ORDERS:
+            if order in _ORDERS and _is_at_an_image(case, operator):
                 yield Found(
                     f"reorders {list(order)}, wanted 0 such operators",
                     operator,
                     next(iter(case.outputs_of(operator)), None),
                 )
+
+
+def _is_at_an_image(case: Case, operator: Operator) -> bool:
+    """Return whether an end of the graph or a layer for images is beside it."""
+    ends = {tensor.index for tensor in (*case.model.inputs, *case.model.outputs)}
+    beside = [case.model.producers.get(index) for index in operator.inputs]
+    for index in operator.outputs:
+        beside += case.model.consumers.get(index, [])
+    return bool(ends.intersection((*operator.inputs, *operator.outputs))) or any(
+        other.name in _ON_IMAGES for other in beside if other
+    )
 
 
 @looks_for("attention")
@@ -253,7 +269,9 @@ def gathered_pixels(case: Case, fact: Fact) -> Iterator[Found]:
         inputs = case.inputs_of(operator)[:2]
         gathers = operator.name in ("GATHER", "GATHER_ND") and len(inputs) == 2
         if gathers and not inputs[1].is_constant:
-            places = math.prod(inputs[1].shape)
+            # The last axis of GATHER_ND's places holds the indexes of one place.
+            shape = inputs[1].shape
+            places = math.prod(shape[:-1] if operator.name == "GATHER_ND" else shape)
             yield Found(
                 f"fetches values at {places} computed places, wanted constant ones",
                 operator,

@@ -8,6 +8,7 @@ from course_lib.tflite.reading import Operator, Tensor
 
 # Operators that move values without changing what they mean.
 _PASSING = ("RESHAPE", "QUANTIZE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE")
+_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 # Their values lie between 0 and 1.
 _SCORES = ("LOGISTIC", "SOFTMAX")
 _QUANTIZED_ONNX = (
@@ -37,7 +38,10 @@ def not_full_integer(case: Case, fact: Fact) -> Iterator[Found]:
 def float_operator(case: Case, fact: Fact) -> Iterator[Found]:
     """Find float operators inside a quantized graph."""
     if case.is_integer:
-        for operator, tensor in _float_operators(case):
+        found = list(_float_operators(case))
+        # The conversions around a float layer go when it goes.
+        layers = [entry for entry in found if entry[0].name not in _CONVERSIONS]
+        for operator, tensor in layers or found:
             yield Found(
                 f"computes in {tensor.dtype} where int8 or uint8 is wanted",
                 operator,
@@ -54,7 +58,7 @@ def _float_operators(case: Case) -> Iterator[tuple[Operator, Tensor]]:
     ends = {t.index for t in (*case.model.inputs, *case.model.outputs)}
     for operator in case.model.operators:
         for tensor in (*case.outputs_of(operator), *case.inputs_of(operator)):
-            border = operator.name in ("QUANTIZE", "DEQUANTIZE")
+            border = operator.name in _CONVERSIONS
             if tensor.is_float and not operator.is_custom:
                 if case.is_integer and border and tensor.index in ends:
                     continue

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from course_lib.dlpu import edgetpu, mapping
 from course_lib.dlpu.rules.case import Case, Found, looks_for
 from course_lib.dlpu.socs import Fact
-from course_lib.tflite.reading import EDGE_TPU, Model, weights
+from course_lib.tflite.reading import EDGE_TPU, Model, Operator, weights
 
 _MEBIBYTE = 2**20
 
@@ -87,20 +87,31 @@ def partitions(case: Case, fact: Fact) -> Iterator[Found]:
 def unlisted_operator(case: Case, fact: Fact) -> Iterator[Found]:
     """Find operators that no list of the chip has."""
     listed = mapping.published(case.soc)
+    others = case.soc.operators.others
+    seen = {name for other in others for name in other.value}
     for operator in case.model.operators:
         integer = mapping.is_accelerated(case.model, operator)
-        if operator.name not in listed and not operator.is_custom and integer:
-            tensor = next(iter(case.outputs_of(operator)), None)
-            also = ""
-            for other in case.soc.operators.others:
-                if operator.name in other.value:
-                    also = "; but a published model has it, and runs"
-            yield Found(
-                f"is not among the {len(listed)} operators known from the list, wanted "
-                f"one of them{also}",
-                operator,
-                tensor,
-            )
+        if operator.name in listed or operator.is_custom or not integer:
+            continue
+        if not any(tensor.scales for tensor in case.model.tensors_of(operator)):
+            continue  # it computes sizes or places, not values
+        known = operator.name in seen
+        also = "; but a published model has it, and runs" if known else ""
+        yield Found(
+            f"is not among the {len(listed)} operators known from the list, wanted "
+            f"one of them{also}",
+            operator,
+            next(iter(case.outputs_of(operator)), None),
+            # From uint8 ends to int8 inside: the file that the chip's page asks for.
+            severity="note" if known and _is_at_an_end(case, operator) else None,
+        )
+
+
+def _is_at_an_end(case: Case, operator: Operator) -> bool:
+    """Return whether a QUANTIZE or DEQUANTIZE converts an input or an output."""
+    ends = {tensor.index for tensor in (*case.model.inputs, *case.model.outputs)}
+    touched = ends.intersection((*operator.inputs, *operator.outputs))
+    return operator.name in ("QUANTIZE", "DEQUANTIZE") and bool(touched)
 
 
 @looks_for("operator-version")
@@ -116,28 +127,9 @@ def operator_version(case: Case, fact: Fact) -> Iterator[Found]:
         if operator.version > most:
             tensor = next(iter(case.outputs_of(operator)), None)
             wanted = f"{most} or lower" if most else "an operator that it knows"
-            hint = _HINTS.get(operator.name, "or take the layer out of the model")
             yield Found(
-                f"version {operator.version}, wanted {wanted}",
-                operator,
-                tensor,
-                fill={"hint": hint},
+                f"version {operator.version}, wanted {wanted}", operator, tensor
             )
-
-
-# What makes the converter of TensorFlow 2.21 write a newer version.
-# Source: tensorflow/compiler/mlir/lite/tools/versioning/op_version.cc, and conversions.
-_HINTS = {
-    "CONV_2D": "version 6 comes from grouped convolution: use `groups=1`",
-    "TRANSPOSE_CONV": "version 4 comes from a fused activation: give Conv2DTranspose "
-    "no ReLU",
-    "FULLY_CONNECTED": "version 12 comes from dynamic-range quantization: convert to "
-    "full-integer",
-    "QUANTIZE": "version 3 comes from per-channel data: convert per-tensor",
-    "TRANSPOSE": "version 6 comes from six dimensions: use two of five or fewer",
-    "EXP": "replace it, or compute it in the application",
-    "GELU": "use ReLU or ReLU6 and train again",
-}
 
 
 @looks_for("edge-tpu-mapping")
@@ -155,20 +147,20 @@ def edge_tpu_mapping(case: Case, fact: Fact) -> Iterator[Found]:
                 )
         return
     predictions = edgetpu.predict(case.model)
-    after = sum(entry.status == edgetpu.AFTER_THE_END for entry in predictions)
+    left = sum(not entry.on_tpu for entry in predictions)
     for entry in predictions:
-        # What merely comes after it is not told one by one, and custom operators have
-        # rules of their own.
+        # What merely comes after it is not told one by one. Custom operators, and what
+        # converts a float input or output, have rules of their own.
         operator = case.model.operators[entry.operator_index]
         behind = entry.status == edgetpu.AFTER_THE_END
-        if entry.on_tpu or behind or operator.is_custom:
-            continue
-        yield Found(
-            f"{entry.reason}; predicted: on the CPU, wanted on the Edge TPU"
-            + f" ({after} operators behind such ones stay there too)",
-            operator,
-            next(iter(case.outputs_of(operator)), None),
-        )
+        own = operator.is_custom or _is_at_an_end(case, operator)
+        if not (entry.on_tpu or behind or own):
+            yield Found(
+                f"{entry.reason}; predicted: one of {left} operators on the CPU with "
+                "what depends on them, wanted 0",
+                operator,
+                next(iter(case.outputs_of(operator)), None),
+            )
 
 
 @looks_for("edge-tpu-memory")
