@@ -86,18 +86,9 @@ def lint(models: tuple[str, ...], **options: Any) -> None:
 
     settings = _settings(options)
     chip = rules.find(settings["soc"])
-    reports = [
-        (
-            name,
-            rules.lint(
-                _read(name, chip),
-                soc=chip,
-                os=settings["os"],
-                ignore=settings["ignore"],
-            ),
-        )
-        for name in models
-    ]
+    told = {key: settings[key] for key in ("os", "ignore")}
+    rules.check_options(**told)
+    reports = [(name, _report(name, chip, **told)) for name in models]
     form = options["form"] or "text"
     if options["draw"]:
         _draw(models, reports, chip, options["draw"])
@@ -164,6 +155,17 @@ def _project() -> tuple[Path | None, dict[str, Any]]:
                 table = table.get(key, {}) if isinstance(table, dict) else {}
             return path, table if isinstance(table, dict) else {}
     return None, {}
+
+
+def _report(name: str, chip: Any, **options: Any) -> Any:
+    """Lint one file; what is wrong with it is told with its name."""
+    from course_lib.dlpu import rules
+
+    model = _read(name, chip)
+    try:
+        return rules.lint(model, soc=chip, **options)
+    except UnusableInput as error:
+        raise UnusableInput(f"{name}: {error}") from None
 
 
 def _read(name: str, chip: Any) -> Any:

@@ -423,7 +423,7 @@ def _other_pixels(tensor: Tensor, shape: tuple[int, ...]) -> Iterator[str]:
         )
         yield (
             f"`Could not run job: Could only read {picture} out of {tensor.nbytes} "
-            "bytes from file descriptor`"
+            "bytes from file descriptor` (acap-computer-vision-sdk-examples issue 15)"
         )
     elif tensor.dtype == "int8":
         yield "a camera's picture is uint8: send each pixel less 128"

@@ -9,7 +9,7 @@ from typing import Any
 from course_lib.errors import UnusableInput
 from course_lib.tflite.reading import Model, Operator, Tensor
 
-_MOST = 500 * 2**20  # bytes: an honest model for a camera has some megabytes
+_MOST = 100 * 2**20  # bytes: a model for a camera has some megabytes
 _TYPES = {"float": "float32", "double": "float64"}
 
 

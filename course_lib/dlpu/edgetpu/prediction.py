@@ -177,6 +177,8 @@ def _concatenation(
 
 
 def _nonzero(tensor: Tensor) -> bool:
+    if tensor.dtype not in ("int8", "uint8"):
+        return True
     zero = tensor.zero_points[0] if tensor.zero_points else 0
     return bool((tensor.values() != zero).any())
 

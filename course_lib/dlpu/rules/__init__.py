@@ -155,15 +155,7 @@ def lint(
     Introduced in notebook 11.
     """
     soc = find(soc) if isinstance(soc, str) else soc
-    ignored = {tuple(entry.split(":", 1)) for entry in ignore}
-    for name, *_ in ignored:
-        if name not in RULES:
-            raise UnusableInput(
-                f"rule {name!r}: not known, expected one of {', '.join(RULES)}"
-            )
-    numbers_of_os = version(os) if os else None
-    if os and not numbers_of_os:
-        raise UnusableInput(f"AXIS OS {os!r}: expected a version such as 12.11")
+    numbers_of_os, ignored = check_options(os=os, ignore=ignore)
     _refuse_floods(model)
     case = Case(model, soc, numbers_of_os)
     findings = [
@@ -183,6 +175,26 @@ def lint(
         targets=case.targets,
         partitions=case.partitions,
     )
+
+
+def check_options(
+    *, os: str | None, ignore: Iterable[str]
+) -> tuple[tuple[int, ...] | None, set[tuple[str, ...]]]:
+    """Return the version as numbers and the rules to ignore, or refuse them.
+
+    Raises:
+        UnusableInput: When a rule is not known, or the version is none.
+    """
+    ignored = {tuple(entry.split(":", 1)) for entry in ignore}
+    for name, *_ in ignored:
+        if name not in RULES:
+            raise UnusableInput(
+                f"rule {name!r}: not known, expected one of {', '.join(RULES)}"
+            )
+    numbers_of_os = version(os) if os else None
+    if os and not numbers_of_os:
+        raise UnusableInput(f"AXIS OS {os!r}: expected a version such as 12.11")
+    return numbers_of_os, ignored
 
 
 def _refuse_floods(model: Model) -> None:
