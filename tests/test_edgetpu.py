@@ -7,11 +7,16 @@ import textwrap
 import time
 from pathlib import Path
 
+from course_lib.cli import dlpu
 from course_lib.course.checks import lesson_06
 from course_lib.dlpu import edgetpu
 from course_lib.errors import UnusableInput
+from course_lib.tflite import reading
+from course_lib.tflite.reading import EDGE_TPU
 
 import pytest
+import tiny_models
+from click.testing import CliRunner
 
 # What people posted, word for word; runs of spaces are the compiler's own.
 MEMORY = """\
@@ -293,3 +298,80 @@ def test_a_compiler_that_cannot_be_run(install, model, tmp_path):
     script.write_bytes(b"\x7fELF for another machine")
     with pytest.raises(UnusableInput, match="could not be run"):
         edgetpu.compile(model, folder=tmp_path)
+
+
+# The prediction held against the compiler
+
+
+def chain(*names, compiled=0):
+    """Return a file of activations in a row; the first are compiled into one."""
+    graph = tiny_models.Graph()
+    last = graph.input((1, 4))
+    if compiled:
+        last = graph.add(EDGE_TPU, [last], (1, 4), name=f"{names[compiled - 1]}-out")
+    for name in names[compiled:]:
+        last = graph.add(name, [last], (1, 4), name=f"{name}-out")
+    return graph.file()
+
+
+@posix
+def test_compare_holds_the_prediction_against_the_compiler(install, tmp_path):
+    names = ("RELU", "RELU6", "HARD_SWISH", "TANH")
+    path = tmp_path / "model.tflite"
+    path.write_bytes(chain(*names))
+    made = tmp_path / "made.tflite"
+    # A compiler that maps one operator less than is predicted.
+    made.write_bytes(chain(*names, compiled=1))
+    install(
+        f"""
+        out = Path(sys.argv[3])
+        (out / "model_edgetpu.tflite").write_bytes(Path({str(made)!r}).read_bytes())
+        print("Number of operations that will run on Edge TPU: 1")
+        print("Number of operations that will run on CPU: 3")
+        """
+    )
+    pairs = edgetpu.compare(path, folder=tmp_path)
+    assert [prediction.on_tpu for prediction, _ in pairs] == [True, True, False, False]
+    assert [truth for _, truth in pairs] == [True, False, False, False]
+    assert pairs[3][0].status == edgetpu.AFTER_THE_END
+
+    done = CliRunner().invoke(
+        dlpu, ["lint", str(path), "--soc", "artpec7", "--run-compiler"]
+    )
+    assert "1 of 4 operators on the Edge TPU; the prediction is right for 3" in (
+        done.output
+    )
+    assert "RELU6 1 is on the CPU" in done.output
+    assert done.exit_code == 0
+
+
+def test_run_compiler_without_it_gets_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    path = tmp_path / "model.tflite"
+    path.write_bytes(chain("RELU"))
+    done = CliRunner().invoke(
+        dlpu, ["lint", str(path), "--soc", "artpec7", "--run-compiler"]
+    )
+    assert done.exit_code == 2
+    (line,) = done.output.splitlines()
+    assert "not found on the PATH" in line
+
+
+def test_a_conversion_at_the_start_does_not_end_the_part():
+    graph = tiny_models.Graph()
+    last = graph.input((1, 4), "float32")
+    last = graph.add("QUANTIZE", [last], (1, 4))
+    last = graph.add("RELU", [last], (1, 4))
+    graph.add("DEQUANTIZE", [last], (1, 4), dtype="float32")
+    entries = edgetpu.predict(reading.parse(graph.file()))
+    assert [entry.on_tpu for entry in entries] == [False, True, False]
+
+
+def test_what_does_not_depend_on_an_unmapped_operator_is_mapped_wherever_it_stands():
+    graph = tiny_models.Graph()
+    start = graph.add("RELU", [graph.input((1, 4))], (1, 4))
+    left = graph.add("HARD_SWISH", [start], (1, 4))
+    right = graph.add("RELU6", [start], (1, 4))  # after it in the file, beside it
+    graph.add("ADD", [left, right], (1, 4))
+    entries = edgetpu.predict(reading.parse(graph.file()))
+    assert [entry.on_tpu for entry in entries] == [True, False, True, False]
