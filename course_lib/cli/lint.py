@@ -266,6 +266,7 @@ def _where(report: Any) -> str:
         f"{total} operators: {counts['dlpu']} in the DLPU, {counts['cpu']} on the CPU, "
         f"{unknown} unknown; about {report.partitions} "
         f"{'part' if report.partitions == 1 else 'parts'}"
+        f"{', if it loads' if report.at_least('error') else ''}"
     )
 
 
