@@ -107,6 +107,14 @@ def test_sarif_is_as_its_standard_says(soc):
     assert told_places == len(report.findings)
 
 
+def test_sarif_names_a_file_from_the_folder_of_the_project_on(tmp_path):
+    (tmp_path / "models").mkdir()
+    path = write(tmp_path, tiny_models.conv(), "models/m.tflite")
+    told = json.loads(run(path, "--soc", "artpec8", "--format", "sarif").output)
+    place = told["runs"][0]["results"][0]["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == "models/m.tflite"
+
+
 def test_sarif_holds_several_files_and_quotes_their_names(tmp_path):
     one = write(tmp_path, tiny_models.conv(), "a b#.tflite")
     two = write(tmp_path, tiny_models.conv(dtype="float32"), "two.tflite")
@@ -166,6 +174,7 @@ def test_a_rule_can_be_ignored_for_one_operator():
     words = ["--soc", "artpec9", "--ignore", "unlisted-operator:SOFTMAX"]
     assert "unlisted-operator" in run(PERSON, "--soc", "artpec9").output
     assert "unlisted-operator" not in run(PERSON, *words).output
+    assert "unlisted-operator" not in run(PERSON, *words[:-1], words[-1].lower()).output
     other = run(PERSON, *words[:-1], "unlisted-operator:MEAN").output
     assert "unlisted-operator" in other
 
@@ -196,6 +205,7 @@ def test_settings_are_found_above_the_folder(tmp_path, monkeypatch):
     ("table", "told"),
     [
         ("[tool.dlpu.lint]\nsocs = 'artpec8'\n", "socs = 'artpec8'"),
+        ("[tool.dlpu.lint]\nfail_on = 'note'\n", "unknown key, expected one of soc"),
         ("[tool.dlpu.lint]\nsoc = 8\n", "soc = 8"),
         ("[tool.dlpu.lint]\nsoc = 'cpu'\nfail-on = 'all'\n", "fail-on = 'all'"),
         ("[tool.dlpu.lint]\nsoc = 'cpu'\nignore = ['no-such']\n", "'no-such'"),
@@ -219,6 +229,14 @@ def test_wrong_settings_get_one_line(tmp_path, table, told):
         ([PERSON], "--soc: missing"),
         ([PERSON, "--soc", "hi3519"], "not known, expected one of cpu, artpec7"),
         ([PERSON, "--soc", "artpec8", "--ignore", "x"], "rule 'x': not known"),
+        (
+            [PERSON, "--soc", "artpec8", "--ignore", "kernel-sizes"],
+            "did you mean kernel-size",
+        ),
+        (
+            [PERSON, "--soc", "artpec8", "--ignore", "kernel-size:conv"],
+            "operator 'conv' in 'kernel-size:conv': not known",
+        ),
         ([PERSON, "--soc", "artpec8", "--os", "new"], "expected a version"),
         (["none.tflite", "--soc", "artpec8"], "no such file"),
         ([ROOT / "README.md", "--soc", "artpec8"], "not a .tflite file"),

@@ -77,7 +77,8 @@ def _contents(soc) -> Iterator[str]:
 
 def _section(rule: rules.Rule) -> Iterator[str]:
     yield f"## {rule.id}\n"
-    yield f"**{rule.title}.** {rule.why}\n"
+    on = (f"{SOCS[soc].name}: {text}" for soc, text in rule.on.items())
+    yield " ".join((f"**{rule.title}.** {rule.why}", *on)) + "\n"
     numbers = (
         f"{claim.fact.value} ({SOCS[soc].name})"
         for soc, claim in rule.claims.items()

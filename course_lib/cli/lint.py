@@ -118,7 +118,12 @@ def _settings(options: dict[str, Any]) -> dict[str, Any]:
     path, table = _project()
     known = {"soc": str, "os": str, "fail-on": str, "ignore": list}
     for key, value in table.items():
-        if key not in known or not isinstance(value, known[key]):
+        if key not in known:
+            raise UnusableInput(
+                f"{path}: [tool.dlpu.lint] {key} = {value!r}: unknown key, expected "
+                f"one of {', '.join(known)}"
+            )
+        if not isinstance(value, known[key]):
             raise UnusableInput(
                 f"{path}: [tool.dlpu.lint] {key} = {value!r}: expected "
                 "soc, os and fail-on as texts, and ignore as a list of rules"
@@ -126,7 +131,8 @@ def _settings(options: dict[str, Any]) -> dict[str, Any]:
     soc = options["soc"] or table.get("soc")
     if not soc:
         raise UnusableInput(
-            "--soc: missing, expected a chip such as artpec8; `dlpu socs` lists them"
+            "--soc: missing, expected a chip such as artpec8 (`dlpu socs` lists them), "
+            "here or as soc under [tool.dlpu.lint] in pyproject.toml"
         )
     fail_on = options["fail_on"] or table.get("fail-on", "error")
     if fail_on not in _SEVERITIES:
@@ -238,7 +244,7 @@ def _lines(name: str, report: Any) -> Iterator[str]:
         yield f"  {_short(first)}"
         if others:
             yield f"  and {_places(others)}"
-        yield f"  Why: {rules.RULES[rule].why}"
+        yield f"  Why: {rules.RULES[rule].why_on(report.soc)}"
         yield f"  Mend: {fix}"
         source = first.source
         yield (
@@ -263,7 +269,8 @@ def _where(report: Any) -> str:
     counts = {target: report.targets.count(target) for target in ("dlpu", "cpu")}
     unknown = total - sum(counts.values())
     return (
-        f"{total} operators: {counts['dlpu']} in the DLPU, {counts['cpu']} on the CPU, "
+        f"{total} operator{'' if total == 1 else 's'}: {counts['dlpu']} in the DLPU, "
+        f"{counts['cpu']} on the CPU, "
         f"{unknown} unknown; about {report.partitions} "
         f"{'part' if report.partitions == 1 else 'parts'}"
         f"{', if it loads' if report.at_least('error') else ''}"

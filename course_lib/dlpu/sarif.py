@@ -6,7 +6,7 @@ https://docs.oasis-open.org/sarif/sarif/v2.1.0/. Read on 2026-11-21.
 
 from collections.abc import Sequence
 from importlib import metadata
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -63,26 +63,35 @@ def _groups(report: Report) -> list[tuple[str, list[Finding]]]:
 
 
 def _rule(rule: Rule, reports: Sequence[tuple[str, Report]]) -> dict[str, Any]:
-    source = next(
-        finding.source
+    soc, source = next(
+        (report.soc, finding.source)
         for _, report in reports
         for finding in report.findings
         if finding.rule == rule.id
     )
+    why = rule.why_on(soc)
     return {
         "id": rule.id,
         "shortDescription": {"text": rule.title},
-        "fullDescription": {"text": rule.why},
-        "help": {"text": f"{rule.why} Source: {source.title}, {source.date}."},
+        "fullDescription": {"text": why},
+        "help": {"text": f"{why} Source: {source.title}, {source.date}."},
         "helpUri": source.url,
     }
+
+
+def _uri(file: str) -> str:
+    """Return a path as a code host wants it: from the folder of the project on."""
+    path = Path(file)
+    if path.is_absolute() and path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
+    return quote(path.as_posix())
 
 
 def _result(file: str, findings: list[Finding], place: int) -> dict[str, Any]:
     first = findings[0]
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
     physical = {
-        "artifactLocation": {"uri": quote(PurePath(file).as_posix())},
+        "artifactLocation": {"uri": _uri(file)},
         "region": {"startLine": 1},
     }
     logical = [

@@ -5,6 +5,7 @@ and on what source; and a small function in a module beside this one, which look
 it. A file is parsed and never run.
 """
 
+import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,11 +13,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from course_lib.dlpu.mapping import REGISTERED
 from course_lib.dlpu.rules import ends, layers, numbers, whole  # noqa: F401  (register)
 from course_lib.dlpu.rules.case import FUNCTIONS, Case, Found
 from course_lib.dlpu.rules.layers import version
 from course_lib.dlpu.socs import SOURCES, Fact, Soc, Source, find
 from course_lib.errors import UnusableInput
+from course_lib.tflite.enums import OPERATOR
 from course_lib.tflite.reading import Model, Tensor
 
 SEVERITIES = {
@@ -58,6 +61,7 @@ class Rule:
         why: Why it matters.
         fix: How to mend it; may have placeholders such as {soc}.
         lesson: The lesson that teaches it.
+        on: What to add to `why` for some chips.
         mends: What {mend} in `fix` stands for, by operator, and for any "other".
         claims: By the id of a chip; chips that are not there are not concerned.
 
@@ -70,7 +74,12 @@ class Rule:
     fix: str
     lesson: str
     claims: Mapping[str, Claim]
+    on: Mapping[str, str] = field(default_factory=dict)
     mends: Mapping[str, str] = field(default_factory=dict)
+
+    def why_on(self, soc: Soc) -> str:
+        """Return why it matters on a chip."""
+        return " ".join(filter(None, (self.why, self.on.get(soc.id))))
 
 
 @dataclass(frozen=True)
@@ -185,16 +194,34 @@ def check_options(
     Raises:
         UnusableInput: When a rule is not known, or the version is none.
     """
-    ignored = {tuple(entry.split(":", 1)) for entry in ignore}
-    for name, *_ in ignored:
+    ignored = set()
+    for entry in ignore:
+        name, *operator = entry.split(":", 1)
         if name not in RULES:
+            raise UnusableInput(f"rule {name!r}: {_unknown(name, RULES)}")
+        operators = {
+            known.upper(): known for known in (*OPERATOR.values(), *REGISTERED)
+        }
+        if operator and operator[0].upper() not in operators:
             raise UnusableInput(
-                f"rule {name!r}: not known, expected one of {', '.join(RULES)}"
+                f"operator {operator[0]!r} in {entry!r}: "
+                f"{_unknown(operator[0].upper(), operators)}"
             )
+        ignored.add((name, *(operators[word.upper()] for word in operator)))
     numbers_of_os = version(os) if os else None
     if os and not numbers_of_os:
         raise UnusableInput(f"AXIS OS {os!r}: expected a version such as 12.11")
     return numbers_of_os, ignored
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    """Say what names there are; of many, those that are like it."""
+    close = difflib.get_close_matches(name, known)
+    if close:
+        return f"not known, did you mean {' or '.join(close)}?"
+    names = list(known)
+    shown = ", ".join(names) if len(names) < 50 else "a name as the findings print it"
+    return f"not known, expected one of {shown}"
 
 
 def _refuse_floods(model: Model) -> None:

@@ -26,6 +26,9 @@ def channels_multiple(case: Case, fact: Fact) -> Iterator[Found]:
     for operator, tensor in case.weights(*_CONVOLUTIONS):
         axis = CHANNEL_AXIS[operator.name]
         filters = tensor.shape[axis] if len(tensor.shape) == 4 else 0
+        image = case.inputs_of(operator)[0]
+        if operator.name == "DEPTHWISE_CONV_2D" and filters == image.shape[-1:][0]:
+            continue  # its number follows from the layer before
         if filters % fact.value:
             up = filters + -filters % fact.value
             yield Found(
@@ -85,7 +88,7 @@ def depthwise_share(case: Case, fact: Fact) -> Iterator[Found]:
         share = work["DEPTHWISE_CONV_2D"] / max(sum(work.values()), 1)
         yield Found(
             f"{counts['DEPTHWISE_CONV_2D']} of {sum(counts.values())} convolutions are "
-            f"depthwise, with {share:.0%} of the multiplications; wanted 0",
+            f"depthwise, with {share:.0%} of the multiplications; wanted fewer",
             *first,
         )
 

@@ -96,10 +96,9 @@ def unlisted_operator(case: Case, fact: Fact) -> Iterator[Found]:
         if not any(tensor.scales for tensor in case.model.tensors_of(operator)):
             continue  # it computes sizes or places, not values
         known = operator.name in seen
-        also = "; but a published model has it, and runs" if known else ""
+        also = "; a published model has it, and runs" if known else ""
         yield Found(
-            f"is not among the {len(listed)} operators known from the list, wanted "
-            f"one of them{also}",
+            f"is not on the list, wanted one of its {len(listed)} operators{also}",
             operator,
             next(iter(case.outputs_of(operator)), None),
             # From uint8 ends to int8 inside: the file that the chip's page asks for.
