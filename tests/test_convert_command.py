@@ -167,3 +167,34 @@ def test_a_process_of_its_own_prints_no_chatter(place):
     )
     assert done.stderr == ""
     assert done.stdout.startswith("made ")
+
+
+def test_a_loop_gets_one_line_where_the_converter_would_crash(place):
+    layers = tf.keras.layers
+    image = tf.keras.Input((8, 8, 3))
+    rows = layers.LSTM(4)(layers.Reshape((8, 24))(image))
+    tf.keras.Model(image, rows).save(place / "lstm.keras")
+    done = run(place, "lstm.keras")
+    assert done.exit_code == 2
+    (line,) = done.stderr.splitlines()
+    assert "unroll=True" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), "scales pixels too: give --mean 0 --std 1"),
+        (("--mean", "0", "--std", "1"), None),
+        (("--mean", "0.5", "--std", "0.5"), "multiply mean and std by 255"),
+    ],
+)
+def test_pixels_that_are_scaled_twice_are_doubted(place, options, told):
+    layers = tf.keras.layers
+    image = tf.keras.Input((8, 8, 3))
+    scaled = layers.Conv2D(2, 3)(layers.Rescaling(1 / 127.5, offset=-1)(image))
+    tf.keras.Model(image, layers.Flatten()(scaled)).save(place / "scales.keras")
+    done = run(place, "scales.keras", options=options)
+    assert done.exit_code == 0, done.output
+    doubts = [line for line in done.output.splitlines() if "scales pixels" in line]
+    assert bool(doubts) == bool(told)
+    assert told is None or told in done.output

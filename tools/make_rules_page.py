@@ -88,9 +88,12 @@ def _section(rule: rules.Rule) -> Iterator[str]:
         soc="SOC",
         number=" or ".join(numbers),
         mend="depends on the operator" if rule.mends else "",
+        convert="`dlpu convert MODEL.keras --soc SOC --images FOLDER --mean M --std S`",
+        activation="relu or relu6",
     )
     yield f"**Mend:** {fix}.\n"
-    for operator, mend in rule.mends.items():
+    for operator, text in rule.mends.items():
+        mend = text.format(soc="SOC")
         yield f"- {operator if operator != 'other' else 'any other'}: {mend}"
     if rule.mends:
         yield ""

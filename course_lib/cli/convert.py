@@ -171,6 +171,7 @@ def convert(
         {"mean": 0.0, "std": 1.0} if in_graph else {"mean": mean[0], "std": std[0]}
     )
     report = making.make(ordered, output, fixed, images, **normalisation)
+    report["warnings"] += _doubts(fixed.normalises, mean, std)
     report["images_found"] = len(paths)
     report["in_graph"] = f"(pixel - {_text(mean)}) / {_text(std)}" if in_graph else None
     if as_json:
@@ -178,6 +179,22 @@ def convert(
     else:
         for line in _lines(report, channels):
             click.echo(printable(line))
+
+
+def _doubts(
+    normalises: str | None, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Iterator[str]:
+    """Tell what looks wrong with --mean and --std, beside the model."""
+    if normalises and (set(mean), set(std)) != ({0.0}, {1.0}):
+        yield (
+            f"the model's layer {normalises!r} scales pixels too: give --mean 0 "
+            "--std 1 unless it was trained with both"
+        )
+    if max(std) < 1.5 and set(std) != {1.0}:
+        yield (
+            f"--std {_text(std)} is for pixels of 0..1, expected for 0..255: multiply "
+            "mean and std by 255"
+        )
 
 
 def _lines(report: dict[str, Any], channels: str) -> Iterator[str]:

@@ -281,8 +281,9 @@ def _places(findings: list[Any]) -> str:
     """Return "12 more: CONV_2D 3, 5, 8; ADD 7"."""
     by_name: dict[str, list[str]] = {}
     for finding in findings:
-        by_name.setdefault(finding.operator or "file", []).append(
-            str(finding.operator_index)
+        place = finding.operator_index
+        by_name.setdefault(finding.operator or "tensor", []).append(
+            repr(finding.tensor) if place is None else str(place)
         )
     shown = [
         f"{name} {', '.join(places[:12])}{', ...' if len(places) > 12 else ''}"

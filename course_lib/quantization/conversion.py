@@ -31,11 +31,14 @@ class FixedModel:
         function: TensorFlow concrete function without variables.
         input_name: Name of the input.
         input_shape: (1, height, width, channels).
+        normalises: Name of a layer of the model that scales pixels; None when none is
+            seen, as in a SavedModel.
     """
 
     function: Any
     input_name: str
     input_shape: tuple[int, int, int, int]
+    normalises: str | None = None
 
 
 def fix_batch(
@@ -81,7 +84,12 @@ def fix_batch(
         # The converter writes what it gets as a SavedModel and reads it again. Without
         # variables that takes half the time.
         function = convert_variables_to_constants_v2(function)
-    return FixedModel(function, name, shape)
+    own = (
+        layer.name
+        for layer in getattr(model, "layers", ())
+        if type(layer).__name__ in ("Rescaling", "Normalization")
+    )
+    return FixedModel(function, name, shape, normalises=next(own, None))
 
 
 def convert_float(model: Any, *, float16: bool = False) -> bytes:
@@ -293,6 +301,7 @@ def _converter(model: Any) -> Any:
     import tensorflow as tf
 
     function = _fixed(model).function
+    _refuse_loops(function)
     # The second argument owns the variables, of which none are left.
     return tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
 
@@ -324,6 +333,16 @@ def _read_model(path: Path) -> Any:
         )
     with _one_line(f"{path}: not a readable .keras file"):
         return tf.keras.models.load_model(path, compile=False)
+
+
+def _refuse_loops(function: Any) -> None:
+    """Refuse a loop: the converter of TensorFlow 2.21 crashes on it without a word."""
+    for operation in function.graph.get_operations():
+        if operation.type in ("LoopCond", "While", "StatelessWhile"):
+            raise UnusableInput(
+                f"the model has a loop ({operation.name}), as recurrent layers have: "
+                "expected none; give LSTM and GRU unroll=True"
+            )
 
 
 def _of_keras(model: Any) -> tuple[Callable, str, list]:

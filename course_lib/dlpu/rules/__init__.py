@@ -263,8 +263,23 @@ def _finding(case: Case, rule: Rule, claim: Claim, found: Found) -> Finding:
         operator=operator.name if operator else None,
         tensor=found.tensor.name if found.tensor else None,
         message=f"{_place(case, found)}: {found.what}",
-        fix=rule.fix.format(soc=case.soc.id, mend=mend, **found.fill),
+        fix=rule.fix.format(
+            soc=case.soc.id,
+            mend=mend.format(soc=case.soc.id),
+            convert=convert(case.soc),
+            **found.fill,
+        ),
         source=fact.source,
+    )
+
+
+def convert(soc: Soc) -> str:
+    """Return the command that makes a file anew for a chip, and what its words mean."""
+    suffix = ".onnx" if soc.onnx_opset else ".tflite"
+    return (
+        f"`dlpu convert MODEL.keras --soc {soc.id} --images FOLDER --mean M --std S "
+        f"-o model{suffix}`, where the model was trained on (pixel - M) / S: 0 and 255 "
+        "for 0..1, 127.5 twice for -1..1, 0 and 1 if it rescales pixels itself"
     )
 
 

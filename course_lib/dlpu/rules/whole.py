@@ -1,5 +1,6 @@
 """The file as a whole: operators that nobody knows, parts, memory, versions."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from course_lib.dlpu import edgetpu, mapping
@@ -8,6 +9,7 @@ from course_lib.dlpu.socs import Fact
 from course_lib.tflite.reading import EDGE_TPU, Model, Operator, weights
 
 _MEBIBYTE = 2**20
+_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 
 
 @looks_for("custom-operator")
@@ -22,8 +24,8 @@ def custom_operator(case: Case, fact: Fact) -> Iterator[Found]:
                 for reader in case.model.consumers.get(index, ())
             }
             yield Found(
-                f"runs on the device's CPU; {len(readers)} operators read its outputs, "
-                "wanted 0",
+                f"runs on the device's CPU; operators that read its outputs: "
+                f"{len(readers)}, wanted 0",
                 operator,
                 output,
             )
@@ -38,7 +40,7 @@ def unregistered_operator(case: Case, fact: Fact) -> Iterator[Found]:
             output = next(iter(case.outputs_of(operator)), None)
             known = ", ".join(mapping.REGISTERED)
             yield Found(
-                f"is a {kind} operator, wanted 0 of them besides {known}",
+                f"is a {kind} operator, wanted 0 such operators besides {known}",
                 operator,
                 output,
             )
@@ -74,12 +76,15 @@ def partitions(case: Case, fact: Fact) -> Iterator[Found]:
     """Find a graph that falls into more parts than the camera loads."""
     if case.partitions > fact.value:
         on_cpu = [o for o in case.model.operators if case.targets[o.index] == "cpu"]
-        tensor = next(iter(case.outputs_of(on_cpu[0])), None)
+        # The conversions around a float layer go when it goes.
+        layers = [o for o in on_cpu if o.name not in _CONVERSIONS] or on_cpu
+        names = Counter(operator.name for operator in layers)
+        told = ", ".join(f"{count} {name}" for name, count in names.most_common(4))
         yield Found(
-            f"about {case.partitions} parts, wanted {fact.value} or fewer; "
-            f"{len(on_cpu)} operators run on the CPU, this one is the first",
-            on_cpu[0],
-            tensor,
+            f"about {case.partitions} parts, wanted {fact.value} or fewer; on the CPU "
+            f"are {told}, this one is the first",
+            layers[0],
+            next(iter(case.outputs_of(layers[0])), None),
         )
 
 
@@ -110,7 +115,7 @@ def _is_at_an_end(case: Case, operator: Operator) -> bool:
     """Return whether a QUANTIZE or DEQUANTIZE converts an input or an output."""
     ends = {tensor.index for tensor in (*case.model.inputs, *case.model.outputs)}
     touched = ends.intersection((*operator.inputs, *operator.outputs))
-    return operator.name in ("QUANTIZE", "DEQUANTIZE") and bool(touched)
+    return operator.name in _CONVERSIONS and bool(touched)
 
 
 @looks_for("operator-version")
@@ -147,19 +152,22 @@ def edge_tpu_mapping(case: Case, fact: Fact) -> Iterator[Found]:
         return
     predictions = edgetpu.predict(case.model)
     left = sum(not entry.on_tpu for entry in predictions)
-    for entry in predictions:
-        # What merely comes after it is not told one by one. Custom operators, and what
-        # converts a float input or output, have rules of their own.
-        operator = case.model.operators[entry.operator_index]
-        behind = entry.status == edgetpu.AFTER_THE_END
-        own = operator.is_custom or _is_at_an_end(case, operator)
-        if not (entry.on_tpu or behind or own):
-            yield Found(
-                f"{entry.reason}; predicted: one of {left} operators on the CPU with "
-                "what depends on them, wanted 0",
-                operator,
-                next(iter(case.outputs_of(operator)), None),
-            )
+    # What merely comes after it is not told one by one. Custom operators, and what
+    # converts a float input or output, have rules of their own.
+    found = [
+        (entry.reason, operator)
+        for entry, operator in zip(predictions, case.model.operators, strict=True)
+        if not (entry.on_tpu or entry.status == edgetpu.AFTER_THE_END)
+        and not (operator.is_custom or _is_at_an_end(case, operator))
+    ]
+    layers = [entry for entry in found if entry[1].name not in _CONVERSIONS]
+    for reason, operator in layers or found:
+        yield Found(
+            f"{reason}; predicted: one of {left} operators on the CPU with what "
+            "depends on them, wanted 0",
+            operator,
+            next(iter(case.outputs_of(operator)), None),
+        )
 
 
 @looks_for("edge-tpu-memory")
@@ -171,7 +179,7 @@ def edge_tpu_memory(case: Case, fact: Fact) -> Iterator[Found]:
         operator, tensor = max(found, key=lambda entry: entry[1].nbytes)
         yield Found(
             f"{total / _MEBIBYTE:.1f} MiB of weights, wanted less than about "
-            f"{fact.value}; {tensor.nbytes / _MEBIBYTE:.1f} MiB of them here",
+            f"{fact.value}; {tensor.nbytes / _MEBIBYTE:.1f} MiB of these are here",
             operator,
             tensor,
         )
