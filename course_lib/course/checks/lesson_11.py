@@ -2,29 +2,37 @@
 
 import operator
 import tomllib
+from collections.abc import Iterable
 from typing import Any
 
 from course_lib.course.checks import judge
 from course_lib.dlpu import rules
-from course_lib.dlpu.socs import SOCS
+from course_lib.dlpu.socs import SOCS, find
 from course_lib.errors import UnusableInput
 from course_lib.tflite import reading
 
-# Filters of the network that exercise 11.1 hands over, and its classes.
+# Filters of the network that exercise 11.1 hands over, its classes, and its input's side.
 WIDTHS = (20, 40, 40)
 _CLASSES = 4
+_SIDE = 96
+_ACTIVATIONS = {
+    *("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "LEAKY_RELU", "PRELU", "ELU"),
+    *("GELU", "HARD_SWISH", "LOGISTIC", "TANH"),
+}
 _GROUP = SOCS["artpec9"].filters_multiple.value
 _SIX = SOCS["artpec8"].filters_multiple.value
 _MOST_PARTS = SOCS["artpec8"].partitions.value
 _ISLAND = 3  # operators: DEQUANTIZE, SIN, QUANTIZE
+_JOINED = 6  # DEQUANTIZE and SIN twice, CONCATENATION, QUANTIZE
 
 
 def mended_network(content: bytes) -> None:
     """Check exercise 11.1: a file about which the linter says nothing on ARTPEC-9.
 
     Args:
-        content: Bytes of a `.tflite` file with at least three convolutions, no fewer
-            filters than `WIDTHS`, and four outputs.
+        content: Bytes of a `.tflite` file with at least three convolutions in order,
+            each with an activation and no fewer filters than `WIDTHS`, with four
+            outputs, for pictures of at least 96 by 96.
 
     Introduced in notebook 11.
     """
@@ -37,11 +45,10 @@ def mended_network(content: bytes) -> None:
     filters = _filters(model) if model else []
     odd = [count for count in filters if count % _GROUP]
     even = len(filters) - len(odd)
+    active = _filters(model, active=True) if model else []
 
-    def keeps_its_size(_: Any) -> bool:
-        return len(filters) >= len(WIDTHS) and all(
-            now >= old for now, old in zip(sorted(filters), WIDTHS, strict=False)
-        )
+    def side() -> int:
+        return min(model.inputs[0].shape[1:3])
 
     def keeps_its_classes(_: Any) -> bool:
         (output,) = model.outputs
@@ -53,8 +60,9 @@ def mended_network(content: bytes) -> None:
         is_right=lambda _: (
             model
             and not findings
-            and keeps_its_size(model)
+            and _has_in_order(active, WIDTHS)
             and keeps_its_classes(model)
+            and side() >= _SIDE
         ),
         hints=[
             (lambda _: model is None, "Hand over the bytes of a sound .tflite file."),
@@ -68,12 +76,27 @@ def mended_network(content: bytes) -> None:
                 "three, not to take them out.",
             ),
             (
-                lambda _: not keeps_its_size(model),
+                lambda _: not _has_in_order(filters, WIDTHS),
                 "A layer has fewer filters than before: round up, not down.",
+            ),
+            (
+                lambda _: not _has_in_order(active, WIDTHS),
+                "A convolution has no activation behind it. Two of them in a row, with "
+                "nothing between, compute no more than one.",
             ),
             (
                 lambda _: not keeps_its_classes(model),
                 f"The output should be one row of {_CLASSES} numbers.",
+            ),
+            (
+                lambda _: side() < _SIDE,
+                f"The input is {side()} pixels wide. The exercise asks for {_SIDE} or "
+                "more.",
+            ),
+            (
+                lambda _: odd == [_CLASSES],
+                f"A class head as a convolution has {_CLASSES} filters, which is no "
+                f"multiple of {_GROUP}: use Dense.",
             ),
             (
                 lambda _: "unlisted-operator" in places and _has(model, "SOFTMAX"),
@@ -99,7 +122,13 @@ def mended_network(content: bytes) -> None:
             (
                 lambda _: "activation" in places,
                 "One activation suits ARTPEC-8 better than ARTPEC-9: print "
-                "socs.find('ARTPEC-9').activations.value.",
+                "soc.facts['activations'].value of both, as the lesson does.",
+            ),
+            (
+                lambda _: (
+                    set(places) == {"pooling-limits"} and _pools_a_maximum(model)
+                ),
+                "One thing is left, the pooling at the end: is it a mean or a maximum?",
             ),
             (
                 lambda _: set(places) == {"pooling-limits"},
@@ -129,17 +158,18 @@ def counted_parts(parts: int, most: int) -> None:
         hints=[
             (
                 lambda a: given(a)[0] == 5,
-                "parts: five is the answer for two islands in a row. Here both are "
-                "ready at the same time, so the CPU computes them in one turn.",
+                "parts: did you convert with a float input and output? They add two "
+                "parts. Two islands in a row would give five as well; here the "
+                "Concatenate makes them one.",
             ),
             (
                 lambda a: given(a)[0] in (1, 2, 4),
-                "parts: the DLPU works before the islands and after them.",
+                "parts: the DLPU works before the island and after it.",
             ),
             (
-                lambda a: given(a)[0] == 2 * _ISLAND,
-                "parts: these are the float operators. Those that follow each other "
-                "on the CPU are one part.",
+                lambda a: given(a)[0] == _JOINED,
+                "parts: so many operators has the island. As they are connected on the "
+                "CPU, they are one part.",
             ),
             (
                 lambda a: given(a)[0] != 3,
@@ -158,6 +188,11 @@ def counted_parts(parts: int, most: int) -> None:
             (
                 lambda a: given(a)[1] == _MOST_PARTS // _ISLAND,
                 "most: the three operators of an island are one part together.",
+            ),
+            (
+                lambda a: given(a)[1] == right - 1,
+                "most: did you convert with a float input and output? They add two "
+                "parts.",
             ),
             (
                 lambda a: given(a)[1] > right,
@@ -188,14 +223,22 @@ def ci_settings(text: str) -> None:
         content = None
 
     def ignored() -> set[str]:
-        return set(table["ignore"])
+        # The command takes an operator's name in small letters as well.
+        entries = (entry.partition(":") for entry in table["ignore"])
+        return {rule + colon + name.upper() for rule, colon, name in entries}
+
+    def chip() -> str | None:
+        try:
+            return find(table["soc"]).id
+        except (KeyError, UnusableInput):
+            return None
 
     judge(
         "11.3",
         text,
         is_right=lambda _: (
             set(table) <= {"soc", "os", "fail-on", "ignore"}
-            and SOCS[table["soc"]].id == "artpec8"
+            and chip() == "artpec8"
             and table["fail-on"] == "warning"
             and isinstance(table["ignore"], list)
             and ignored() == {"unlisted-operator:MEAN"}
@@ -215,7 +258,7 @@ def ci_settings(text: str) -> None:
                 "dlpu knows the keys soc, os, fail-on and ignore; others end it with "
                 "exit status 2.",
             ),
-            (lambda _: table.get("soc") != "artpec8", "The project ships to ARTPEC-8."),
+            (lambda _: chip() != "artpec8", "The project ships to ARTPEC-8."),
             (
                 lambda _: table.get("fail-on", "error") == "error",
                 "Warnings still pass: which severity makes it fail?",
@@ -249,8 +292,17 @@ def ci_settings(text: str) -> None:
                 "has timed.",
             ),
             (
-                lambda _: "unlisted-operator:MEAN" not in ignored(),
+                lambda _: "unlisted-operator" in ignored(),
+                "unlisted-operator is the right rule, but for every operator; and the "
+                "other rules were not tested.",
+            ),
+            (
+                lambda _: not any("unlisted-operator" in entry for entry in ignored()),
                 "The finding about MEAN comes from another rule.",
+            ),
+            (
+                lambda _: "unlisted-operator:MEAN" not in ignored(),
+                "The rule is right; write the operator as the finding prints it: MEAN.",
             ),
             (
                 lambda _: len(ignored()) > 1,
@@ -269,12 +321,39 @@ def _parsed(content: Any) -> reading.Model | None:
         return None
 
 
-def _filters(model: reading.Model) -> list[int]:
+def _filters(model: reading.Model, *, active: bool = False) -> list[int]:
+    """Return the filters of each convolution, or of each that has an activation."""
     return [
         kernel.shape[reading.CHANNEL_AXIS[op.name]]
         for op, kernel in reading.weights(model)
-        if op.name == "CONV_2D"
+        if op.name == "CONV_2D" and (not active or _is_active(model, op))
     ]
+
+
+def _is_active(model: reading.Model, op: reading.Operator) -> bool:
+    """Tell whether an activation follows: fused, or an operator, or after an ADD."""
+    if op.options.get("fused_activation_function") in _ACTIVATIONS:
+        return True
+    readers = model.consumers.get(op.outputs[0], [])
+    return any(
+        reader.name in _ACTIVATIONS
+        or (reader.name == "ADD" and _is_active(model, reader))
+        for reader in readers
+    )
+
+
+def _has_in_order(filters: Iterable[int], wanted: Iterable[int]) -> bool:
+    """Tell whether some of the filters, in order, reach the wanted numbers."""
+    left = iter(filters)
+    return all(any(now >= old for now in left) for old in wanted)
+
+
+def _pools_a_maximum(model: reading.Model) -> bool:
+    """Tell whether a maximum takes a whole map to one value."""
+    return any(
+        op.name == "MAX_POOL_2D" and model.tensors[op.outputs[0]].shape[1:3] == (1, 1)
+        for op in model.operators
+    )
 
 
 def _names(model: reading.Model) -> set[str]:

@@ -26,8 +26,8 @@ def channels_multiple(case: Case, fact: Fact) -> Iterator[Found]:
     for operator, tensor in case.weights(*_CONVOLUTIONS):
         axis = CHANNEL_AXIS[operator.name]
         filters = tensor.shape[axis] if len(tensor.shape) == 4 else 0
-        image = case.inputs_of(operator)[0]
-        if operator.name == "DEPTHWISE_CONV_2D" and filters == image.shape[-1:][0]:
+        channels = case.inputs_of(operator)[0].shape[-1:]
+        if operator.name == "DEPTHWISE_CONV_2D" and channels == (filters,):
             continue  # its number follows from the layer before
         if filters % fact.value:
             up = filters + -filters % fact.value
