@@ -22,7 +22,7 @@ ignore = ["unlisted-operator:MEAN"]
 def network(
     filters=(32, 48, 48),
     *,
-    size=32,
+    size=128,
     kernel=3,
     stride=2,
     activation="relu6",
@@ -30,6 +30,8 @@ def network(
     pad=False,
     classes=4,
     softmax=False,
+    own=False,
+    end="mean",
 ) -> bytes:
     """Return the network of exercise 11.1, more or less mended, converted."""
     with quiet():
@@ -43,13 +45,19 @@ def network(
                 layers.Conv2D(
                     count,
                     kernel if number == 1 else 3,
-                    strides=(2, stride)[number] if number < 2 else 1,
+                    strides=stride if number == 1 else 2 if number < 3 else 1,
                     padding="valid" if pad and number == 0 else "same",
                     activation=activation if number < 2 else last,
                 )
             )
-        stack += [layers.LeakyReLU(0.1)] if last is None else []
-        stack += [layers.GlobalAveragePooling2D(), layers.Dense(classes)]
+        stack += [layers.LeakyReLU(0.1)] if own else []
+        stack.append(layers.MaxPooling2D(2))
+        if end == "head":
+            stack += [layers.Conv2D(classes, 1), layers.GlobalAveragePooling2D()]
+        elif end == "maximum":
+            stack += [layers.MaxPooling2D(8), layers.Flatten(), layers.Dense(classes)]
+        else:
+            stack += [layers.GlobalAveragePooling2D(), layers.Dense(classes)]
         stack += [layers.Softmax()] if softmax else []
         model = tf.keras.Sequential(stack)
     rng = np.random.default_rng(0)
@@ -58,7 +66,8 @@ def network(
     return conversion.convert_full_integer(model, dataset)
 
 
-BROKEN = {"size": 96, "kernel": 4, "stride": 4, "last": None, "pad": True}
+LEAKY = {"last": None, "own": True}
+BROKEN = {"size": 96, "kernel": 4, "stride": 4, "pad": True, **LEAKY}
 
 
 @pytest.mark.parametrize(
@@ -74,11 +83,18 @@ BROKEN = {"size": 96, "kernel": 4, "stride": 4, "last": None, "pad": True}
         ((24, 42, 42), {}, "ARTPEC-8's number"),
         ((24, 40, 40), {}, "Multiples of 8"),
         ((32, 40, 48), {}, "2 of 3 convolutions have a suitable"),
-        ((32, 48, 48), {"last": None}, "still a LeakyReLU"),
+        ((32, 48, 48), LEAKY, "still a LeakyReLU"),
         ((32, 48, 48), {"last": "relu"}, "suits ARTPEC-8 better"),
-        ((32, 48, 48), {"size": 48}, "the pooling at the end"),
-        ((32, 48, 48), {**BROKEN, "last": "relu6"}, "explicit-pad"),
-        ((32, 48, 48), {"size": 64, "stride": 4}, "still names stride"),
+        ((32, 48, 48), {"size": 96}, "Which size has the map"),
+        ((32, 48, 48), {"end": "maximum"}, "a mean or a maximum"),
+        ((32, 48, 48), {"end": "head"}, "use Dense"),
+        ((32, 48, 48), {"size": 64}, "64 pixels wide"),
+        ((48, 48, 32), {}, "round up, not down"),
+        ((32, 48, 32, 48), {}, "correct"),
+        ((32, 48, 48), {"last": None}, "no activation behind it"),
+        ((32, 48, 48), {"activation": None}, "no activation behind it"),
+        ((32, 48, 48), {**BROKEN, "last": "relu6", "own": False}, "explicit-pad"),
+        ((32, 48, 48), {"size": 256, "stride": 4}, "still names stride"),
     ],
 )
 def test_mended_network(capsys, filters, options, message):
@@ -94,16 +110,17 @@ def test_mended_network(capsys, filters, options, message):
         (3, ..., "not answered yet"),
         (3, MOST, "correct"),
         (np.int64(3), np.int64(MOST), "correct"),
-        (5, MOST, "one turn"),
-        (2, MOST, "before the islands and after"),
-        (1, MOST, "before the islands and after"),
-        (6, MOST, "float operators"),
+        (5, MOST, "float input and output"),
+        (2, MOST, "before the island and after"),
+        (1, MOST, "before the island and after"),
+        (6, MOST, "they are one part"),
         (7, MOST, "in turns"),
         (3, LIMIT, "count as well"),
         (3, LIMIT // 2, "one part too many"),
         (3, LIMIT // 3, "one part together"),
         (3, LIMIT - 1, "more parts than the limit"),
-        (3, MOST - 1, "so does one with more"),
+        (3, MOST - 1, "float input and output"),
+        (3, MOST - 3, "so does one with more"),
         ("3", MOST, "two integers"),
         (3, 7.0, "two integers"),
     ],
@@ -123,7 +140,10 @@ def test_counted_parts(capsys, parts, most, message):
         ("tool.dlpu.lint", "dlpu.lint", "the table [tool.dlpu.lint]"),
         ("fail-on", "fail_on", "a hyphen"),
         ("fail-on", "failing", "others end it"),
+        ("artpec8", "ARTPEC-8", "correct"),
         ("artpec8", "artpec9", "ships to ARTPEC-8"),
+        ("artpec8", "artpec10", "ships to ARTPEC-8"),
+        ('soc = "artpec8"', "", "ships to ARTPEC-8"),
         ('fail-on = "warning"\n', "", "Warnings still pass"),
         ('"warning"', '"error"', "Warnings still pass"),
         ('"warning"', '"note"', "more than was asked"),
@@ -138,6 +158,10 @@ def test_counted_parts(capsys, parts, most, message):
             "never be seen",
         ),
         ("operator:MEAN", "operator", "for every operator"),
+        (':MEAN"', '", "stride"', "but for every operator; and the other"),
+        ("MEAN", "mean", "correct"),
+        ("MEAN", "GlobalAveragePooling2D", "as the finding prints it"),
+        ("MEAN", "PAD", "as the finding prints it"),
     ],
 )
 def test_ci_settings(capsys, old, new, message):

@@ -11,7 +11,7 @@ from course_lib.dlpu.socs import SOCS, find
 from course_lib.errors import UnusableInput
 from course_lib.tflite import reading
 
-# Filters of the network that exercise 11.1 hands over, its classes, and its input's side.
+# The network of exercise 11.1: filters, classes, and the side of the smallest input.
 WIDTHS = (20, 40, 40)
 _CLASSES = 4
 _SIDE = 96
@@ -46,9 +46,7 @@ def mended_network(content: bytes) -> None:
     odd = [count for count in filters if count % _GROUP]
     even = len(filters) - len(odd)
     active = _filters(model, active=True) if model else []
-
-    def side() -> int:
-        return min(model.inputs[0].shape[1:3])
+    side = min(model.inputs[0].shape[1:3], default=0) if model and model.inputs else 0
 
     def keeps_its_classes(_: Any) -> bool:
         (output,) = model.outputs
@@ -62,7 +60,7 @@ def mended_network(content: bytes) -> None:
             and not findings
             and _has_in_order(active, WIDTHS)
             and keeps_its_classes(model)
-            and side() >= _SIDE
+            and side >= _SIDE
         ),
         hints=[
             (lambda _: model is None, "Hand over the bytes of a sound .tflite file."),
@@ -89,8 +87,8 @@ def mended_network(content: bytes) -> None:
                 f"The output should be one row of {_CLASSES} numbers.",
             ),
             (
-                lambda _: side() < _SIDE,
-                f"The input is {side()} pixels wide. The exercise asks for {_SIDE} or "
+                lambda _: side < _SIDE,
+                f"The input is {side} pixels wide. The exercise asks for {_SIDE} or "
                 "more.",
             ),
             (
@@ -125,9 +123,7 @@ def mended_network(content: bytes) -> None:
                 "soc.facts['activations'].value of both, as the lesson does.",
             ),
             (
-                lambda _: (
-                    set(places) == {"pooling-limits"} and _pools_a_maximum(model)
-                ),
+                lambda _: set(places) == {"pooling-limits"} and _pools_a_maximum(model),
                 "One thing is left, the pooling at the end: is it a mean or a maximum?",
             ),
             (
