@@ -56,6 +56,7 @@ SECONDS = 2.0  # of processor time, for what one run of the command does
 MEGABYTES = 500
 STUCK = 60  # seconds until a process ends that is stuck outside of Python
 ROUND = 500  # files of one run of Hypothesis, which remembers all of them
+PART = 1000  # files for one process
 FORMATS = ("text", "json", "sarif")
 
 
@@ -751,16 +752,19 @@ def main(
     seeds = load((ROOT / "tests" / "lint_cases", *folders))
     start = time.perf_counter()
     total, broken = Tally(), 0
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    parts = [min(PART, count - done) for done in range(0, count, PART)]
+    # Hypothesis remembers what it drew, so each part has a process of its own.
+    with ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), max_tasks_per_child=1
+    ) as pool:
         jobs = {
-            pool.submit(
-                _work, seeds, -(-count // processes), seed * 101 + n, keep / str(n)
-            ): n
-            for n in range(processes)
+            pool.submit(_work, seeds, size, seed * 100_003 + n, keep / str(n)): n
+            for n, size in enumerate(parts)
         }
         for job, number in jobs.items():
             try:
                 total.add(job.result())
+                print(f"{number + 1} of {len(parts)} parts", flush=True)
             except BrokenProcessPool:
                 broken += 1
                 print(f"a process died: see {keep / str(number)}/mutant.*")
