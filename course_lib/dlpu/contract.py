@@ -28,7 +28,7 @@ _FACTS = (
 _MOST_LABELS = 10 * 2**20  # bytes of a file of labels
 _LONGEST_LABEL = 500  # C promises string literals of 4095 bytes; UTF-8 has up to 4 each
 # Types whose difference from a zero point fits an int64_t without a thought.
-_QUANTIZED = ("int8", "uint8", "int16", "uint16", "int32")
+QUANTIZED = ("int8", "uint8", "int16", "uint16", "int32")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class End:
         if self.scale is None:
             return None
         zero = f"({self.zero_point})" if self.zero_point < 0 else self.zero_point
-        return f"real = (q - {zero}) * {_number(self.scale)}"
+        return f"real = (q - {zero}) * {number(self.scale)}"
 
     @property
     def limits(self) -> tuple[tuple[int, float], ...]:
@@ -306,7 +306,9 @@ def as_c(contract: Contract) -> str:
 
     Introduced in notebook 11.
     """
-    return "\n".join(_c_lines(contract))
+    from course_lib.dlpu import c_header
+
+    return "\n".join(c_header.lines(contract))
 
 
 def _has_own_compiler(soc: Soc) -> bool:
@@ -372,7 +374,7 @@ def _plain(
     one = len(tensor.scales) == 1
     is_input = common["kind"] == "input"
     layout = tensor.layout if is_input else None
-    if one and tensor.dtype in (*_QUANTIZED, "int64"):
+    if one and tensor.dtype in (*QUANTIZED, "int64"):
         numbers = np.iinfo(tensor.dtype)
         if not numbers.min <= tensor.zero_point <= numbers.max:
             raise UnusableInput(
@@ -442,7 +444,7 @@ def _compiled(
         layout = tensor.layout
         if layout == "interleaved (NHWC)":
             notes.append(
-                f"the file has {_size(shape)}: the compiler is told planar sizes"
+                f"the file has {size_text(shape)}: the compiler is told planar sizes"
             )
             shape, signature = (_channels_first(s) for s in (shape, signature))
             layout = "planar (NCHW)"
@@ -575,16 +577,18 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """Cut a name that is too long for a line."""
     return name if len(name) <= 70 else f"{name[:67]}..."
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Return digits that give the same float32 again."""
     return f"{value:.9g}"
 
 
-def _size(shape: tuple[int, ...]) -> str:
+def size_text(shape: tuple[int, ...]) -> str:
+    """Return "1x96x96x3"."""
     return "x".join(map(str, shape)) or "scalar"
 
 
@@ -636,10 +640,10 @@ def _entries(contract: Contract) -> Iterator[tuple[str, str, tuple[Fact, ...]]]:
 
 def _end_texts(end: End, soc: Soc) -> Iterator[tuple[str, tuple[Fact, ...]]]:
     alias = end.signature_name
-    also = f" (signature: {_short(alias)})" if alias and alias != end.name else ""
-    yield f"{_short(end.name)}{also}", ()
+    also = f" (signature: {short(alias)})" if alias and alias != end.name else ""
+    yield f"{short(end.name)}{also}", ()
     known = f"{end.bytes} bytes" if end.bytes is not None else "bytes not known"
-    yield f"{end.dtype} {_size(end.shape_signature)}, {known}", ()
+    yield f"{end.dtype} {size_text(end.shape_signature)}, {known}", ()
     compiled = _has_own_compiler(soc)
     if end.layout:
         channels = end.shape[_channel_axis(end)]
@@ -682,7 +686,7 @@ def _row_text(end: End, soc: Soc) -> str:
 
 
 def _label_texts(contract: Contract) -> Iterator[tuple[str, str, tuple[Fact, ...]]]:
-    labels = [f"{n} {_short(label)}" for n, label in enumerate(contract.labels)]
+    labels = [f"{n} {short(label)}" for n, label in enumerate(contract.labels)]
     shown = labels if len(labels) <= 5 else [*labels[:3], "...", labels[-1]]
     place = contract.labels_output
     whose = f" of output {place}" if place is not None else ""
@@ -690,155 +694,3 @@ def _label_texts(contract: Contract) -> Iterator[tuple[str, str, tuple[Fact, ...
 
 
 # C
-
-
-def _c_lines(contract: Contract) -> Iterator[str]:
-    prefix = _identifier(Path(contract.file).stem) or "model"
-    prefix = prefix if prefix[0].isalpha() else f"model_{prefix}"
-    upper = prefix.upper()
-    every = (*contract.inputs, *contract.outputs)
-    name = Path(contract.file).name
-    yield f"/* {_comment(name)} on {contract.soc.name}. Written by `dlpu card`. */"
-    yield f"#ifndef {upper}_CARD_H"
-    yield f"#define {upper}_CARD_H"
-    yield ""
-    yield "#include <stddef.h>"
-    yield "#include <stdint.h>"
-    if any(_is_padded(end) for end in every):
-        yield "#include <string.h>"
-    yield ""
-    for warning in contract.warnings:
-        yield f"/* WARNING: {_comment(warning)} */"
-    for command in contract.commands:
-        yield f"/* First compile it: {_comment(command)} */"
-    yield f"/* On a camera: {_comment(contract.larod_client)} */"
-    yield f"#define {upper}_FILE {_string(contract.deployed_file)}"
-    yield f"#define {upper}_DEVICE {_string(contract.soc.device)}"
-    yield f"#define {upper}_INPUTS {len(contract.inputs)}"
-    yield f"#define {upper}_OUTPUTS {len(contract.outputs)}"
-    taken: set[str] = set()
-    for ends_ in (contract.inputs, contract.outputs):
-        if len(ends_) > 1:
-            yield ""
-            yield f"/* Place of each {ends_[0].kind} in the file, by its name. */"
-            for end in ends_:
-                yield f"#define {_index_name(end, upper, taken)} {end.index}"
-    for end in every:
-        yield ""
-        yield from _c_end(end, prefix, contract.soc)
-    if contract.labels:
-        yield ""
-        place = contract.labels_output
-        yield f"/* Labels{f' of output {place}' if place is not None else ''}. */"
-        yield f"#define {upper}_LABELS {len(contract.labels)}"
-        yield f"static const char *const {prefix}_labels[{upper}_LABELS] = {{"
-        for number, label in enumerate(contract.labels):
-            yield f"    {_string(label)}, /* {number} */"
-        yield "};"
-    yield ""
-    yield f"/* Facts about {contract.soc.name}:"
-    for source in dict.fromkeys(fact.source for fact in contract.facts.values()):
-        yield f"   {_comment(source.title)}, {source.date}, read {source.read}"
-    yield "*/"
-    yield f"#endif /* {upper}_CARD_H */"
-
-
-def _c_end(end: End, prefix: str, soc: Soc) -> Iterator[str]:
-    start = f"{prefix.upper()}_{end.kind.upper()}_{end.index}"
-    layout = f", {end.layout}" if end.layout else ""
-    yield f"/* {end.kind} {end.index}: {_comment(_short(end.name))}"
-    kind = f"   {end.dtype} {_size(end.shape_signature)}{layout}."
-    told = [_comment(note) for note in end.notes]
-    if end.formula:
-        told.insert(0, end.formula.replace("*", "x"))
-    if not told:
-        yield f"{kind} */"
-    else:
-        yield kind
-        for note in told[:-1]:
-            yield f"   {note}."
-        yield f"   {told[-1]}. */"
-    yield f"#define {start}_RANK {len(end.shape)}"
-    for axis, size in enumerate(end.shape):
-        yield f"#define {start}_DIM_{axis} {size}"
-    yield f"#define {start}_VALUES {math.prod(end.shape)}"
-    if end.layout:
-        planar = end.layout.startswith("planar")
-        names = ("HEIGHT", "WIDTH")
-        names = ("CHANNELS", *names) if planar else (*names, "CHANNELS")
-        for name, size in zip(names, end.shape[1:], strict=True):
-            yield f"#define {start}_{name} {size}"
-    if end.row_pitch is not None:
-        yield f"#define {start}_ROW_PITCH {end.row_pitch}"
-    if _is_padded(end):
-        others = "; or: ".join(_comment(claim.value) for claim in soc.output.others)
-        yield f"/* Bytes from value to value: {_comment(soc.output.value)};"
-        yield f"   or: {others}. Ask larodGetTensorPitches; define another if so. */"
-        yield f"#ifndef {start}_STRIDE"
-        yield f"#define {start}_STRIDE {end.stride}"
-        yield "#endif"
-        yield f"#define {start}_BYTES ({start}_VALUES * {start}_STRIDE)"
-        yield f"static inline float {start.lower()}_real(const void *data, size_t i)"
-        yield "{"
-        yield "    float real;"
-        yield f"    const char *place = (const char *)data + i * {start}_STRIDE;"
-        yield "    memcpy(&real, place, sizeof real);"
-        yield "    return real;"
-        yield "}"
-    elif end.bytes is not None:
-        yield f"#define {start}_BYTES {end.bytes}"
-    if end.scale is not None:
-        yield f"#define {start}_SCALE {_literal(end.scale)}"
-        yield f"#define {start}_ZERO_POINT {_parenthesized(end.zero_point)}"
-    if end.scale is not None and end.dtype in _QUANTIZED:
-        yield f"static inline float {start.lower()}_real({end.dtype}_t q)"
-        yield "{"
-        yield f"    return (float)((int64_t)q - {start}_ZERO_POINT)"
-        yield f"           * {start}_SCALE;"
-        yield "}"
-
-
-def _is_padded(end: End) -> bool:
-    """Return whether values stand further apart than they are long."""
-    known = end.stride is not None and end.bytes is not None
-    return known and end.dtype == "float32" and end.stride > 4
-
-
-def _index_name(end: End, upper: str, taken: set[str]) -> str:
-    """Return a name that no other end has; what C cannot spell becomes "_"."""
-    word = _identifier(end.signature_name or end.name).upper() or "UNNAMED"
-    name = base = f"{upper}_{end.kind.upper()}_INDEX_{word}"
-    number = 2
-    while name in taken:
-        name = f"{base}_{number}"
-        number += 1
-    taken.add(name)
-    return name
-
-
-def _identifier(text: str) -> str:
-    """Return letters, digits and single underscores, none at the ends."""
-    return re.sub(r"[^a-z0-9]+", "_", text.lower())[:48].strip("_")
-
-
-def _comment(text: str) -> str:
-    """Return text that can neither end a comment nor continue a line."""
-    return re.sub(r"[^A-Za-z0-9 _.,:;=+()<>'`\[\]/#-]", "_", text)
-
-
-def _string(text: str) -> str:
-    """Return a C string of ASCII characters; the rest is octal, as are trigraphs."""
-    plain = set(range(32, 127)) - set(b'"\\?')
-    content = text.encode("utf-8", "surrogateescape")
-    return '"' + "".join(chr(b) if b in plain else f"\\{b:03o}" for b in content) + '"'
-
-
-def _literal(value: float) -> str:
-    """Return a C literal that gives the same float32 again."""
-    text = _number(value)
-    text += "" if set(text) & set(".e") else ".0"
-    return _parenthesized(f"{text}f")
-
-
-def _parenthesized(value: Any) -> str:
-    return f"({value})" if str(value).startswith("-") else str(value)
