@@ -12,6 +12,7 @@ from course_lib.errors import UnusableInput
 from course_lib.tflite import enums, reading
 
 import flatbuffers
+import numpy as np
 import pytest
 import tiny_models
 from ai_edge_litert import schema_py_generated as schema
@@ -206,3 +207,21 @@ def test_options_agree_with_the_generated_classes():
     known = {n: name for name, n in vars(schema.BuiltinOptions).items()}
     assert {number: known[number] for number in enums.OPTIONS} == enums.OPTIONS
     assert enums.OPERATOR[enums.CUSTOM] == "CUSTOM"
+
+
+def padded(pads):
+    graph = tiny_models.Graph()
+    image = graph.input((1, 4, 4, 3))
+    places = graph.constant(pads, str(pads.dtype), name="pads")
+    graph.add("PAD", [image, places], (1, 4, 4, 3))
+    return reading.parse(graph.file())
+
+
+def test_paddings_need_not_come_in_pairs():
+    for soc in SOCS:
+        rules.lint(padded(np.array([1], np.int32)), soc=soc)
+
+
+def test_paddings_are_whole_numbers():
+    with pytest.raises(UnusableInput, match="whole numbers are expected"):
+        rules.lint(padded(np.array([0.5], np.float32)), soc="artpec9")

@@ -544,3 +544,17 @@ def test_any_mutation_of_a_small_real_file(edits):
     for edit in edits:
         content = mutated(content, *edit)
     survives(content)
+
+
+def test_integers_are_whole_numbers_or_a_refusal():
+    axes = np.array([[1, 2]], np.int32)
+    told = reading.Tensor(
+        0, "axes", (1, 2), (1, 2), "int32", data=memoryview(axes.tobytes())
+    )
+    assert told.integers() == [1, 2]
+    other = np.array([np.nan], np.float32)
+    told = reading.Tensor(
+        0, "axes", (1,), (1,), "float32", data=memoryview(other.tobytes())
+    )
+    with pytest.raises(UnusableInput, match="whole numbers are expected"):
+        told.integers()

@@ -148,7 +148,7 @@ def _mean(
     shape, fact = inputs[0].shape, soc.limits["mean_sizes"]
     if len(inputs) < 2 or not inputs[1].is_constant or len(shape) != 4:
         return
-    axes = {int(axis) % 4 for axis in inputs[1].values().ravel()}
+    axes = {axis % 4 for axis in inputs[1].integers()}
     whole = axes == {1, 2} and shape[1] == shape[2] and shape[1] in fact.value
     if not whole:
         found = f"a mean over axes {sorted(axes)} of {_size(shape)}"
@@ -222,10 +222,11 @@ def _pad(
     fact = soc.limits["pad_most"]
     if len(inputs) < 2 or not inputs[1].is_constant:
         return
-    pads = inputs[1].values().reshape(-1, 2).tolist()
+    flat = inputs[1].integers()
+    pads = [flat[n : n + 2] for n in range(0, len(flat), 2)]
     rank = len(inputs[0].shape)
     outside = any(any(pad) for axis, pad in enumerate(pads) if axis not in (1, 2))
-    if rank == 4 and (outside or max(map(max, pads)) > fact.value):
+    if rank == 4 and (outside or max(flat, default=0) > fact.value):
         wanted = f"at most {fact.value} a side, of height and width alone"
         yield "operator", inputs[0], f"padding {pads}", wanted, fact
 

@@ -175,6 +175,22 @@ class Tensor:
             )
         return np.frombuffer(self.data, little_endian).reshape(self.shape)
 
+    def integers(self) -> list[int]:
+        """Return constant whole numbers, such as axes, sizes or paddings, in a row.
+
+        Raises:
+            UnusableInput: As `values`, and when they are of another type.
+
+        Introduced in notebook 11.
+        """
+        values = self.values()
+        if values.dtype.kind not in "iu":
+            raise UnusableInput(
+                f"{self.name}: {self.dtype} data where whole numbers are expected: the "
+                "file is damaged"
+            )
+        return values.ravel().tolist()
+
     def _one(self, values: tuple) -> Any:
         if len(values) != 1:
             raise UnusableInput(

@@ -231,7 +231,7 @@ def _axes(inputs: list[Tensor]) -> set[int] | None:
     if len(inputs) < 2 or not inputs[1].is_constant:
         return None
     rank = max(len(inputs[0].shape), 1)
-    return {int(axis) % rank for axis in inputs[1].values().ravel()}
+    return {axis % rank for axis in inputs[1].integers()}
 
 
 def _along(
@@ -243,8 +243,8 @@ def _along(
 def _pad(operator: Operator, inputs: list[Tensor], outputs: list[Tensor]) -> str | None:
     if len(inputs) < 2 or not inputs[1].is_constant:
         return "paddings that are not constant"
-    batch = inputs[1].values().ravel()[:2]
-    return "it pads the batch" if len(inputs[0].shape) > 3 and batch.any() else None
+    batch = inputs[1].integers()[:2]
+    return "it pads the batch" if len(inputs[0].shape) > 3 and any(batch) else None
 
 
 def _prelu(
@@ -287,7 +287,7 @@ def _split(
     if not axis.is_constant:
         return "an axis that is not constant"
     rank = max(len(data.shape), 1)
-    along = {int(value) % rank for value in axis.values().ravel()[:1]}
+    along = {value % rank for value in axis.integers()[:1]}
     return "it splits the batch" if along == {0} and rank > 1 else None
 
 
@@ -296,7 +296,7 @@ def _strided_slice(
 ) -> str | None:
     if len(inputs) < 4 or not inputs[3].is_constant:
         return "strides that are not constant"
-    if (inputs[3].values() != 1).any():
+    if set(inputs[3].integers()) != {1}:
         return "strides other than 1"
     masks = ("ellipsis_mask", "new_axis_mask")
     told = [mask for mask in masks if operator.options.get(mask, 0)]

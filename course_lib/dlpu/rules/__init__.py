@@ -5,7 +5,6 @@ and on what source; and a small function in a module beside this one, which look
 it. A file is parsed and never run.
 """
 
-import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -216,6 +215,8 @@ def check_options(
 
 def _unknown(name: str, known: Iterable[str]) -> str:
     """Say what names there are; of many, those that are like it."""
+    import difflib
+
     close = difflib.get_close_matches(name, known)
     if close:
         return f"not known, did you mean {' or '.join(close)}?"

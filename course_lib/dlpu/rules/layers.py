@@ -237,7 +237,7 @@ def transposes(case: Case, fact: Fact) -> Iterator[Found]:
     for operator in case.model.operators:
         inputs = case.inputs_of(operator)
         if operator.name == "TRANSPOSE" and len(inputs) > 1 and inputs[1].is_constant:
-            order = tuple(int(axis) for axis in inputs[1].values().ravel()[:8])
+            order = tuple(inputs[1].integers()[:8])
             if order in _ORDERS and _is_at_an_image(case, operator):
                 yield Found(
                     f"reorders {list(order)}, wanted 0 such operators",
