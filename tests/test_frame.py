@@ -8,6 +8,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from course_lib.course import doctor
+
 import pytest
 import yaml
 
@@ -95,6 +97,10 @@ def test_every_dependency_is_pinned(group):
 
 def test_the_project_does_not_pin_itself():
     assert PROJECT["name"] not in {package(pin) for pin in PINS}
+
+
+def test_doctor_knows_every_extra():
+    assert set(doctor.SIGN_OF_EXTRA) == set(PROJECT["optional-dependencies"])
 
 
 @pytest.mark.parametrize("group", GROUPS)

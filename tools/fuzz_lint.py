@@ -21,13 +21,14 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from course_lib.cli import dlpu, printable
@@ -679,14 +680,14 @@ def _round(
             (folder / f"{kind}{suffix}").write_bytes(content)
             tally.failures[kind] = f"{how}\n{traceback.format_exc()}"
             raise Failing(kind) from None
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
     known = set(tally.failures)
     try:
         examples()
     except Failing as error:
         print(f"failure: {error}; made smaller in {folder}", flush=True)
-    finally:
-        faulthandler.cancel_dump_traceback_later()
     return max(done, 1)
 
 
@@ -721,6 +722,12 @@ def _work(seeds: dict[str, list[bytes]], count: int, seed: int, folder: Path) ->
     return fuzz(seeds, count=count, seed=seed, folder=folder)
 
 
+def _apart(*arguments: Any) -> Tally:
+    """Run `_work` in a new process: Hypothesis remembers what it drew."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_work, *arguments).result()
+
+
 def load(folders: tuple[Path, ...]) -> dict[str, list[bytes]]:
     """Read the seeds: all .tflite and .onnx files of some folders."""
     seeds: dict[str, list[bytes]] = {}
@@ -753,12 +760,9 @@ def main(
     start = time.perf_counter()
     total, broken = Tally(), 0
     parts = [min(PART, count - done) for done in range(0, count, PART)]
-    # Hypothesis remembers what it drew, so each part has a process of its own.
-    with ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), max_tasks_per_child=1
-    ) as pool:
+    with ThreadPoolExecutor(processes) as pool:
         jobs = {
-            pool.submit(_work, seeds, size, seed * 100_003 + n, keep / str(n)): n
+            pool.submit(_apart, seeds, size, seed * 100_003 + n, keep / str(n)): n
             for n, size in enumerate(parts)
         }
         for job, number in jobs.items():

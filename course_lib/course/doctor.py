@@ -13,7 +13,12 @@ from pathlib import Path
 DISTRIBUTION = "dlpu-course"
 PYTHONS = ((3, 11), (3, 13))
 # An extra was asked for when its own large package is there.
-SIGN_OF_EXTRA = {"convert": "tensorflow", "camera": "asyncssh", "course": "jupyterlab"}
+SIGN_OF_EXTRA = {
+    "draw": "resvg-py",
+    "convert": "tensorflow",
+    "camera": "asyncssh",
+    "course": "jupyterlab",
+}
 # Programs that only some chips need; lessons say what was not run without them.
 VENDOR_TOOLS = {
     "edgetpu_compiler": "compiles a file for the Edge TPU of ARTPEC-7",
