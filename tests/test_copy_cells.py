@@ -43,6 +43,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+tf.keras.utils.set_random_seed(0)
 rng = np.random.default_rng(0)
 for name, level in (("dark", 40), ("light", 180)):
     Path("own", name).mkdir(parents=True)

@@ -82,16 +82,17 @@ def lint(models: tuple[str, ...], **options: Any) -> None:
       mapping: operator_index, operator, target (dlpu, cpu, unknown)
     """  # noqa: D301  (click needs the control character)
     from course_lib import files
-    from course_lib.dlpu import rules
+    from course_lib.dlpu import onnx_file, rules
 
     settings = _settings(options)
     chip = rules.find(settings["soc"])
     told = {key: settings[key] for key in ("os", "ignore")}
     rules.check_options(**told)
-    reports = [(name, _report(name, chip, **told)) for name in models]
+    read = {name: onnx_file.read_either(name, soc=chip) for name in models}
+    reports = [(name, _report(name, read[name], chip, **told)) for name in models]
     form = options["form"] or "text"
     if options["draw"]:
-        _draw(models, reports, chip, options["draw"])
+        _draw(read, reports, options["draw"])
     if form == "json":
         if len(reports) > 1:
             raise UnusableInput("--format json takes one MODEL: call it for each")
@@ -163,29 +164,14 @@ def _project() -> tuple[Path | None, dict[str, Any]]:
     return None, {}
 
 
-def _report(name: str, chip: Any, **options: Any) -> Any:
+def _report(name: str, model: Any, chip: Any, **options: Any) -> Any:
     """Lint one file; what is wrong with it is told with its name."""
     from course_lib.dlpu import rules
 
-    model = _read(name, chip)
     try:
         return rules.lint(model, soc=chip, **options)
     except UnusableInput as error:
         raise UnusableInput(f"{name}: {error}") from None
-
-
-def _read(name: str, chip: Any) -> Any:
-    from course_lib.tflite import reading
-
-    if Path(name).suffix.lower() == ".onnx":
-        if not chip.id.startswith("cv"):
-            raise UnusableInput(
-                f"{name}: {chip.name} takes .tflite files: convert the model first"
-            )
-        from course_lib.dlpu import onnx_file
-
-        return onnx_file.read(name)
-    return reading.read(name)
 
 
 def as_json(name: str, report: Any) -> dict[str, Any]:
@@ -292,7 +278,7 @@ def _places(findings: list[Any]) -> str:
     return f"{len(findings)} more: {'; '.join(shown)}"
 
 
-def _draw(models: tuple[str, ...], reports: list, chip: Any, path: Path) -> None:
+def _draw(models: dict[str, Any], reports: list, path: Path) -> None:
     from course_lib import files
     from course_lib.tflite import drawing
 
@@ -307,9 +293,9 @@ def _draw(models: tuple[str, ...], reports: list, chip: Any, path: Path) -> None
         if finding.operator_index is not None and finding.severity != "note"
     }
     text = drawing.svg(
-        _read(name, chip),
+        models[name],
         targets=report.targets,
-        title=f"{Path(name).name} on {chip.name}",
+        title=f"{Path(name).name} on {report.soc.name}",
         labels=labels,
     )
     is_png = path.suffix.lower() == ".png"

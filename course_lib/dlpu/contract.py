@@ -11,12 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from course_lib.dlpu import cvflow, edgetpu
+from course_lib.dlpu import cvflow, edgetpu, onnx_file
 from course_lib.dlpu.rules import RULES, ends
 from course_lib.dlpu.rules.case import Case
 from course_lib.dlpu.socs import Fact, Soc, find, larod_client
 from course_lib.errors import UnusableInput
-from course_lib.tflite import reading
 from course_lib.tflite.reading import Model, Tensor
 
 import numpy as np
@@ -163,13 +162,9 @@ def read(file: Path | str, *, soc: Soc | str) -> Model:
     Introduced in notebook 11.
     """
     soc = find(soc) if isinstance(soc, str) else soc
-    is_onnx = Path(file).suffix.lower() == ".onnx"
-    _expect_format("onnx" if is_onnx else "tflite", soc, str(file))
-    if is_onnx:
-        from course_lib.dlpu import onnx_file
-
-        return onnx_file.read(file)
-    return reading.read(file)
+    model = onnx_file.read_either(file, soc=soc)
+    _expect_format(model.format, soc, str(file))
+    return model
 
 
 def read_labels(file: Path | str) -> tuple[str, ...]:
@@ -245,7 +240,7 @@ def of(
     )
     path = Path(file)
     deployed, commands = path.name, ()
-    if _has_own_compiler(soc):
+    if soc.takes_onnx:
         deployed = f"{path.stem}_{soc.id}.bin"
     elif soc.id == "artpec7" and not model.is_edge_tpu_compiled:
         deployed = f"{path.stem}_edgetpu.tflite"
@@ -311,17 +306,12 @@ def as_c(contract: Contract) -> str:
     return "\n".join(c_header.lines(contract))
 
 
-def _has_own_compiler(soc: Soc) -> bool:
-    """Return whether the camera gets a .bin instead of the file."""
-    return ".onnx" in soc.model_file.value
-
-
 def _expect_format(form: str, soc: Soc, file: str) -> None:
-    if form == "onnx" and not _has_own_compiler(soc):
+    if form == "onnx" and not soc.takes_onnx:
         raise UnusableInput(
             f"{file}: {soc.name} takes .tflite files: convert the model first"
         )
-    if form == "tflite" and _has_own_compiler(soc) and not soc.cnngen_tflite:
+    if form == "tflite" and soc.takes_onnx and not soc.cnngen_tflite:
         raise UnusableInput(
             f"{file}: {soc.name} takes .onnx files: convert the model with "
             f"`dlpu convert --soc {soc.id}`"
@@ -363,7 +353,7 @@ def _end(kind: str, index: int, tensor: Tensor, soc: Soc, alias: str | None) -> 
         "file_dtype": tensor.dtype,
         "scales": len(tensor.scales),
     }
-    build = _compiled if _has_own_compiler(soc) else _plain
+    build = _compiled if soc.takes_onnx else _plain
     return build(common, shape, tensor, soc, notes)
 
 
@@ -625,7 +615,7 @@ def _entries(contract: Contract) -> Iterator[tuple[str, str, tuple[Fact, ...]]]:
     yield "compile", soc.compile_step.value, (facts["compile_step"],)
     for command in contract.commands:
         yield "compile", f"not compiled yet: {command}", ()
-    if _has_own_compiler(soc):
+    if soc.takes_onnx:
         yield "compile", f"`dlpu convert --soc {soc.id}` prints its command lines", ()
     yield "device", soc.device, (facts["devices"],)
     yield "try it", contract.larod_client, ()
@@ -644,7 +634,7 @@ def _end_texts(end: End, soc: Soc) -> Iterator[tuple[str, tuple[Fact, ...]]]:
     yield f"{short(end.name)}{also}", ()
     known = f"{end.bytes} bytes" if end.bytes is not None else "bytes not known"
     yield f"{end.dtype} {size_text(end.shape_signature)}, {known}", ()
-    compiled = _has_own_compiler(soc)
+    compiled = soc.takes_onnx
     if end.layout:
         channels = end.shape[_channel_axis(end)]
         colours = "RGB " if channels == 3 else ""

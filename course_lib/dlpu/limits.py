@@ -45,8 +45,8 @@ def limits(model: Model, *, soc: Soc) -> Iterator[Limit]:
     if not soc.limits:
         return
     for operator in model.operators:
-        inputs = [model.tensors[index] for index in operator.inputs if index >= 0]
-        outputs = [model.tensors[index] for index in operator.outputs if index >= 0]
+        inputs = model.inputs_of(operator)
+        outputs = model.outputs_of(operator)
         values = outputs and outputs[0].dtype not in ("int32", "int64", "bool")
         if operator.name in _CHECKS and inputs and values:  # else it computes places
             check = _CHECKS[operator.name]

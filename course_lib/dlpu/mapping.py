@@ -12,7 +12,6 @@ from course_lib.dlpu.parts import parts
 from course_lib.dlpu.socs import SOCS, Soc
 from course_lib.tflite.reading import Model, Operator, Tensor
 
-TARGETS = ("dlpu", "cpu", "unknown")
 REGISTERED = tuple(SOCS["cpu"].custom_operators.value)
 _ACCELERATED = ("int8", "uint8")
 

@@ -6,7 +6,9 @@ It is parsed with onnx, never run; weights in other files are not opened.
 from pathlib import Path
 from typing import Any
 
+from course_lib.dlpu.socs import Soc
 from course_lib.errors import UnusableInput
+from course_lib.tflite import reading
 from course_lib.tflite.reading import Model, Operator, Tensor
 
 _MOST = 100 * 2**20  # bytes: a model for a camera has some megabytes
@@ -61,6 +63,23 @@ def read(path: Path | str) -> Model:
     if not proto.graph.node:
         raise UnusableInput(f"{path}: not an .onnx model: its graph has no operator")
     return _model(proto, size, onnx)
+
+
+def read_either(path: Path | str, *, soc: Soc) -> Model:
+    """Read the file that a chip takes, .onnx or .tflite by its name.
+
+    Raises:
+        UnusableInput: When the chip takes no .onnx, or the file is not sound.
+
+    Introduced in notebook 11.
+    """
+    if Path(path).suffix.lower() != ".onnx":
+        return reading.read(path)
+    if not soc.takes_onnx:
+        raise UnusableInput(
+            f"{path}: {soc.name} takes .tflite files: convert the model first"
+        )
+    return read(path)
 
 
 def _model(proto: Any, size: int, onnx: Any) -> Model:

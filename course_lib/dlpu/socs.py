@@ -198,6 +198,11 @@ class Soc:
         return self.devices.value[0]
 
     @property
+    def takes_onnx(self) -> bool:
+        """Whether its compiler reads .onnx, and the camera gets a .bin."""
+        return ".onnx" in self.model_file.value
+
+    @property
     def facts(self) -> dict[str, Fact]:
         """The fields that are known, and the limits, by name."""
         every = {entry.name: getattr(self, entry.name) for entry in fields(self)}

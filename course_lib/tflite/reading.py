@@ -248,10 +248,28 @@ class Subgraph:
                 readers.setdefault(index, []).append(operator)
         return readers
 
+    def inputs_of(self, operator: Operator) -> list[Tensor]:
+        """Return the inputs of an operator, without those left out."""
+        return [self.tensors[index] for index in operator.inputs if index >= 0]
+
+    def outputs_of(self, operator: Operator) -> list[Tensor]:
+        """Return the outputs of an operator, without those left out."""
+        return [self.tensors[index] for index in operator.outputs if index >= 0]
+
     def tensors_of(self, operator: Operator) -> list[Tensor]:
         """Return the inputs and outputs of an operator, without those left out."""
-        indexes = (*operator.inputs, *operator.outputs)
-        return [self.tensors[index] for index in indexes if index >= 0]
+        return self.inputs_of(operator) + self.outputs_of(operator)
+
+    def weights(self) -> list[tuple[Operator, Tensor]]:
+        """Return the operators that have constant weights; see `weights` below."""
+        return [
+            (operator, self.tensors[operator.inputs[1]])
+            for operator in self.operators
+            if operator.name in CHANNEL_AXIS
+            and len(operator.inputs) > 1
+            and operator.inputs[1] >= 0
+            and self.tensors[operator.inputs[1]].is_constant
+        ]
 
 
 @dataclass(frozen=True)
@@ -456,15 +474,7 @@ def weights(model: Model) -> list[tuple[Operator, Tensor]]:
 
     Introduced in notebook 03.
     """
-    return [
-        (operator, graph.tensors[operator.inputs[1]])
-        for graph in model.subgraphs
-        for operator in graph.operators
-        if operator.name in CHANNEL_AXIS
-        and len(operator.inputs) > 1
-        and operator.inputs[1] >= 0
-        and graph.tensors[operator.inputs[1]].is_constant
-    ]
+    return [entry for graph in model.subgraphs for entry in graph.weights()]
 
 
 def _channels(operator: Operator, tensor: Tensor) -> int | None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from course_lib.course.checks import judge
 from course_lib.dlpu import edgetpu
-from course_lib.errors import UnusableInput
 from course_lib.tflite import reading
 
 
@@ -296,33 +295,27 @@ def accepted_file(answer: bytes) -> None:
     Introduced in notebook 06.
     """
 
-    def file(content: bytes) -> reading.Model:
-        try:
-            return reading.parse(content)
-        except UnusableInput:
-            raise ValueError from None
-
     def is_dynamic(content: bytes) -> bool:
-        return any(tensor.is_dynamic for tensor in file(content).tensors)
+        return any(tensor.is_dynamic for tensor in reading.parse(content).tensors)
 
     def dtypes(content: bytes) -> set[str]:
-        model = file(content)
+        model = reading.parse(content)
         return {tensor.dtype for tensor in (*model.inputs, *model.outputs)}
 
     def is_person(content: bytes) -> bool:
-        return file(content).inputs[0].shape[1:] == _PERSON
+        return reading.parse(content).inputs[0].shape[1:] == _PERSON
 
     def takes_pixels(content: bytes) -> bool:
-        return abs(file(content).inputs[0].scale - 1) < 0.1
+        return abs(reading.parse(content).inputs[0].scale - 1) < 0.1
 
     judge(
         "6.3",
         answer,
         is_right=lambda a: (
-            file(a).is_full_integer
+            reading.parse(a).is_full_integer
             and not is_dynamic(a)
             and dtypes(a) == {"uint8"}
-            and file(a).inputs[0].shape[:1] == (1,)
+            and reading.parse(a).inputs[0].shape[:1] == (1,)
             and is_person(a)
             and takes_pixels(a)
         ),
@@ -332,11 +325,11 @@ def accepted_file(answer: bytes) -> None:
                 "This is another model: the exercise is about the person detector.",
             ),
             (
-                lambda a: file(a).quantization == "float",
+                lambda a: reading.parse(a).quantization == "float",
                 "Nothing was quantized: set converter.optimizations.",
             ),
             (
-                lambda a: file(a).quantization == "dynamic-range",
+                lambda a: reading.parse(a).quantization == "dynamic-range",
                 "The weights alone are integers: the converter needs the "
                 "representative dataset.",
             ),
@@ -356,7 +349,7 @@ def accepted_file(answer: bytes) -> None:
                 "Input or output is int8: the camera delivers uint8.",
             ),
             (
-                lambda a: file(a).inputs[0].shape[:1] != (1,),
+                lambda a: reading.parse(a).inputs[0].shape[:1] != (1,),
                 "The batch is fixed, but not at 1: a camera asks about one image.",
             ),
             (

@@ -5,7 +5,6 @@ from typing import Any
 
 from course_lib.course.checks import judge
 from course_lib.dlpu import socs
-from course_lib.errors import UnusableInput
 from course_lib.quantization import conversion
 from course_lib.quantization.calibration import RepresentativeDataset
 from course_lib.quiet import quiet
@@ -203,38 +202,37 @@ def per_tensor_file(answer: bytes) -> None:
     Introduced in notebook 07.
     """
 
-    def file(content: bytes) -> reading.Model:
-        try:
-            return reading.parse(content)
-        except UnusableInput:
-            raise ValueError from None
-
     def several(content: bytes) -> int:
-        return sum(len(tensor.scales) > 1 for tensor in file(content).tensors)
+        return sum(len(tensor.scales) > 1 for tensor in reading.parse(content).tensors)
 
     def only_dense(content: bytes) -> bool:
-        counts = file(content).weight_counts
+        counts = reading.parse(content).weight_counts
         return any(n["per-channel"] for name, n in counts.items()) and not counts.get(
             "FULLY_CONNECTED", {}
         ).get("per-channel")
 
     def dtypes(content: bytes) -> set[str]:
-        model = file(content)
+        model = reading.parse(content)
         return {tensor.dtype for tensor in (*model.inputs, *model.outputs)}
 
     judge(
         "7.3",
         answer,
         is_right=lambda a: (
-            file(a).is_full_integer and not several(a) and dtypes(a) == {"uint8"}
+            reading.parse(a).is_full_integer
+            and not several(a)
+            and dtypes(a) == {"uint8"}
         ),
         hints=[
             (
-                lambda a: file(a).quantization == "float",
+                lambda a: reading.parse(a).quantization == "float",
                 "Nothing was quantized: set converter.optimizations.",
             ),
             (
-                lambda a: not file(a).is_full_integer and file(a).float_operators,
+                lambda a: (
+                    not reading.parse(a).is_full_integer
+                    and reading.parse(a).float_operators
+                ),
                 "Some operators compute in float. Keep the representative dataset, "
                 "the set of operators and the two types.",
             ),

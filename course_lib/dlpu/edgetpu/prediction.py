@@ -133,8 +133,8 @@ def _judge(model: Model, operator: Operator) -> _Verdict:
         return _FINE
     if operator.name not in _LISTED or operator.is_custom:
         return NOT_SUPPORTED, "the Edge TPU has no such operator"
-    inputs = [model.tensors[index] for index in operator.inputs if index >= 0]
-    outputs = [model.tensors[index] for index in operator.outputs if index >= 0]
+    inputs = model.inputs_of(operator)
+    outputs = model.outputs_of(operator)
     if not inputs or not outputs:
         return LIMITATION, "it has no input or no output"
     for tensor in (*inputs, *outputs):

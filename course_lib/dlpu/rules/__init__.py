@@ -193,14 +193,12 @@ def check_options(
     Raises:
         UnusableInput: When a rule is not known, or the version is none.
     """
+    operators = {known.upper(): known for known in (*OPERATOR.values(), *REGISTERED)}
     ignored = set()
     for entry in ignore:
         name, *operator = entry.split(":", 1)
         if name not in RULES:
             raise UnusableInput(f"rule {name!r}: {_unknown(name, RULES)}")
-        operators = {
-            known.upper(): known for known in (*OPERATOR.values(), *REGISTERED)
-        }
         if operator and operator[0].upper() not in operators:
             raise UnusableInput(
                 f"operator {operator[0]!r} in {entry!r}: "
@@ -276,7 +274,7 @@ def _finding(case: Case, rule: Rule, claim: Claim, found: Found) -> Finding:
 
 def convert(soc: Soc) -> str:
     """Return the command that makes a file anew for a chip, and what its words mean."""
-    suffix = ".onnx" if soc.onnx_opset else ".tflite"
+    suffix = ".onnx" if soc.takes_onnx else ".tflite"
     return (
         f"`dlpu convert MODEL.keras --soc {soc.id} --images FOLDER --mean M --std S "
         f"-o model{suffix}`, where the model was trained on (pixel - M) / S: 0 and 255 "

@@ -8,6 +8,8 @@ from course_lib.dlpu import mapping
 from course_lib.dlpu.socs import Fact, Soc
 from course_lib.tflite.reading import Model, Operator, Tensor
 
+CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")  # they change the type of data
+
 
 @dataclass(frozen=True)
 class Found:
@@ -64,13 +66,20 @@ class Case:
         """Return whether activations are quantized, at least in part."""
         return self.model.quantization not in ("float", "dynamic-range")
 
-    def inputs_of(self, operator: Operator) -> list[Tensor]:
-        """Return an operator's inputs, without those left out."""
-        return [self.model.tensors[index] for index in operator.inputs if index >= 0]
+    @cached_property
+    def ends(self) -> frozenset[int]:
+        """Return the indexes of the graph's inputs and outputs."""
+        ends = (*self.model.inputs, *self.model.outputs)
+        return frozenset(tensor.index for tensor in ends)
 
-    def outputs_of(self, operator: Operator) -> list[Tensor]:
-        """Return an operator's outputs."""
-        return [self.model.tensors[index] for index in operator.outputs if index >= 0]
+    def output(self, operator: Operator) -> Tensor | None:
+        """Return an operator's first output."""
+        return next(iter(self.model.outputs_of(operator)), None)
+
+    def converts_an_end(self, operator: Operator) -> bool:
+        """Return whether it is what changes the type of an input or an output."""
+        touched = self.ends.intersection((*operator.inputs, *operator.outputs))
+        return operator.name in CONVERSIONS and bool(touched)
 
     def reader(self, tensor: Tensor) -> Operator | None:
         """Return the first operator that reads a tensor."""
@@ -83,11 +92,7 @@ class Case:
 
     def weights(self, *names: str) -> Iterator[tuple[Operator, Tensor]]:
         """Yield the named operators that have constant weights, each with these."""
-        for operator in self.model.operators:
-            if operator.name in names and len(operator.inputs) > 1:
-                tensor = self.model.tensors[operator.inputs[1]]
-                if operator.inputs[1] >= 0 and tensor.is_constant:
-                    yield operator, tensor
+        return (entry for entry in self.model.weights() if entry[0].name in names)
 
 
 Function = Callable[[Case, Fact], Iterator[Found]]

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterator
 
-from course_lib.dlpu.rules.case import Case, Found, looks_for
+from course_lib.dlpu.rules.case import CONVERSIONS, Case, Found, looks_for
 from course_lib.dlpu.socs import Fact
 from course_lib.tflite.reading import CHANNEL_AXIS, Operator, Tensor
 
@@ -26,7 +26,7 @@ def channels_multiple(case: Case, fact: Fact) -> Iterator[Found]:
     for operator, tensor in case.weights(*_CONVOLUTIONS):
         axis = CHANNEL_AXIS[operator.name]
         filters = tensor.shape[axis] if len(tensor.shape) == 4 else 0
-        channels = case.inputs_of(operator)[0].shape[-1:]
+        channels = case.model.inputs_of(operator)[0].shape[-1:]
         if operator.name == "DEPTHWISE_CONV_2D" and channels == (filters,):
             continue  # its number follows from the layer before
         if filters % fact.value:
@@ -76,7 +76,7 @@ def depthwise_share(case: Case, fact: Fact) -> Iterator[Found]:
     work = dict(counts)
     first: tuple[Operator, Tensor] | None = None
     for operator, tensor in case.weights(*counts):
-        (output, *_) = case.outputs_of(operator) or (None,)
+        output = case.output(operator)
         if len(tensor.shape) != 4 or output is None or len(output.shape) != 4:
             continue
         counts[operator.name] += 1
@@ -99,7 +99,7 @@ def activation(case: Case, fact: Fact) -> Iterator[Found]:
     wanted = " or ".join(fact.value)
     fill = {"activation": fact.value[0].lower()}
     for operator in case.model.operators:
-        (output, *_) = case.outputs_of(operator) or (None,)
+        output = case.output(operator)
         if operator.name in _NOT_ZERO:
             what = f"gives other values than 0 below 0, wanted {wanted}"
             yield Found(what, operator, output, fill=fill)
@@ -134,7 +134,10 @@ def rank(case: Case, fact: Fact) -> Iterator[Found]:
     """Find tensors of more dimensions than the chip computes with."""
     innermost = case.soc.id == "artpec7"  # there the sizes count, not the dimensions
     for operator in case.model.operators:
-        for tensor in (*case.outputs_of(operator), *case.inputs_of(operator)):
+        for tensor in (
+            *case.model.outputs_of(operator),
+            *case.model.inputs_of(operator),
+        ):
             if operator.is_custom or (tensor.is_constant and innermost):
                 continue
             outer = tensor.shape[: -fact.value] if innermost else ()
@@ -162,7 +165,7 @@ def explicit_pad(case: Case, fact: Fact) -> Iterator[Found]:
             yield Found(
                 "pads on its own, wanted 0 such operators",
                 operator,
-                next(iter(case.outputs_of(operator)), None),
+                case.output(operator),
             )
 
 
@@ -203,15 +206,15 @@ def residual_add(case: Case, fact: Fact) -> Iterator[Found]:
         return
     later = case.os is not None and case.os[: len(version(newest))] > version(newest)
     for operator in case.model.operators:
-        if operator.name != "ADD" or not case.outputs_of(operator):
+        if operator.name != "ADD" or not case.model.outputs_of(operator):
             continue
-        if any(tensor.is_constant for tensor in case.inputs_of(operator)):
+        if any(tensor.is_constant for tensor in case.model.inputs_of(operator)):
             continue
-        output = case.outputs_of(operator)[0]
+        output = case.model.outputs_of(operator)[0]
         readers = case.model.consumers.get(output.index, [])
         ends = {output.index}
         for reader in readers:
-            if reader.name in ("QUANTIZE", "DEQUANTIZE"):
+            if reader.name in CONVERSIONS:
                 ends.update(reader.outputs)
         if ends.intersection(entry.index for entry in case.model.outputs):
             continue  # the report's way around
@@ -235,24 +238,23 @@ def version(text: str) -> tuple[int, ...]:
 def transposes(case: Case, fact: Fact) -> Iterator[Found]:
     """Find operators that change images between channels first and last."""
     for operator in case.model.operators:
-        inputs = case.inputs_of(operator)
+        inputs = case.model.inputs_of(operator)
         if operator.name == "TRANSPOSE" and len(inputs) > 1 and inputs[1].is_constant:
             order = tuple(inputs[1].integers()[:8])
             if order in _ORDERS and _is_at_an_image(case, operator):
                 yield Found(
                     f"reorders {list(order)}, wanted 0 such operators",
                     operator,
-                    next(iter(case.outputs_of(operator)), None),
+                    case.output(operator),
                 )
 
 
 def _is_at_an_image(case: Case, operator: Operator) -> bool:
     """Return whether an end of the graph or a layer for images is beside it."""
-    ends = {tensor.index for tensor in (*case.model.inputs, *case.model.outputs)}
     beside = [case.model.producers.get(index) for index in operator.inputs]
     for index in operator.outputs:
         beside += case.model.consumers.get(index, [])
-    return bool(ends.intersection((*operator.inputs, *operator.outputs))) or any(
+    return bool(case.ends.intersection((*operator.inputs, *operator.outputs))) or any(
         other.name in _ON_IMAGES for other in beside if other
     )
 
@@ -261,7 +263,7 @@ def _is_at_an_image(case: Case, operator: Operator) -> bool:
 def attention(case: Case, fact: Fact) -> Iterator[Found]:
     """Find matrix products of two activations."""
     for operator in case.model.operators:
-        inputs = case.inputs_of(operator)[:2]
+        inputs = case.model.inputs_of(operator)[:2]
         matrices = operator.name in ("BATCH_MATMUL", "FULLY_CONNECTED")
         if matrices and len(inputs) == 2 and not any(t.is_constant for t in inputs):
             yield Found(
@@ -275,7 +277,7 @@ def attention(case: Case, fact: Fact) -> Iterator[Found]:
 def gathered_pixels(case: Case, fact: Fact) -> Iterator[Found]:
     """Find values fetched at places that the model computes."""
     for operator in case.model.operators:
-        inputs = case.inputs_of(operator)[:2]
+        inputs = case.model.inputs_of(operator)[:2]
         gathers = operator.name in ("GATHER", "GATHER_ND") and len(inputs) == 2
         if gathers and not inputs[1].is_constant:
             # The last axis of GATHER_ND's places holds the indexes of one place.

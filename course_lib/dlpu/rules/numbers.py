@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 
-from course_lib.dlpu.rules.case import Case, Found, looks_for
+from course_lib.dlpu.rules.case import CONVERSIONS, Case, Found, looks_for
 from course_lib.dlpu.socs import Fact
 from course_lib.tflite.reading import Operator, Tensor
 
 # Operators that move values without changing what they mean.
 _PASSING = ("RESHAPE", "QUANTIZE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE")
-_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 # Their values lie between 0 and 1.
 _SCORES = ("LOGISTIC", "SOFTMAX")
 _QUANTIZED_ONNX = (
@@ -40,7 +39,7 @@ def float_operator(case: Case, fact: Fact) -> Iterator[Found]:
     if case.is_integer:
         found = list(_float_operators(case))
         # The conversions around a float layer go when it goes.
-        layers = [entry for entry in found if entry[0].name not in _CONVERSIONS]
+        layers = [entry for entry in found if entry[0].name not in CONVERSIONS]
         for operator, tensor in layers or found:
             yield Found(
                 f"computes in {tensor.dtype} where int8 or uint8 is wanted",
@@ -55,12 +54,14 @@ def _float_operators(case: Case) -> Iterator[tuple[Operator, Tensor]]:
     A QUANTIZE that reads a float input and a DEQUANTIZE that writes a float output
     are the business of `input-type` and `output-type`.
     """
-    ends = {t.index for t in (*case.model.inputs, *case.model.outputs)}
     for operator in case.model.operators:
-        for tensor in (*case.outputs_of(operator), *case.inputs_of(operator)):
-            border = operator.name in _CONVERSIONS
+        for tensor in (
+            *case.model.outputs_of(operator),
+            *case.model.inputs_of(operator),
+        ):
+            border = operator.name in CONVERSIONS
             if tensor.is_float and not operator.is_custom:
-                if case.is_integer and border and tensor.index in ends:
+                if case.is_integer and border and tensor.index in case.ends:
                     continue
                 if case.is_integer and _is_custom_end(case, tensor):
                     continue
@@ -127,9 +128,7 @@ def already_quantized(case: Case, fact: Fact) -> Iterator[Found]:
         onnx = operator.name in _QUANTIZED_ONNX
         scaled = [t for t in case.model.tensors_of(operator) if t.scales]
         if onnx or scaled:
-            tensor = (
-                scaled[0] if scaled else next(iter(case.outputs_of(operator)), None)
-            )
+            tensor = scaled[0] if scaled else case.output(operator)
             found = f"{tensor.dtype} with a scale" if scaled else "quantized data"
             yield Found(f"{found}, wanted float32 alone", operator, tensor)
             return
@@ -139,13 +138,13 @@ def already_quantized(case: Case, fact: Fact) -> Iterator[Found]:
 def shared_scale(case: Case, fact: Fact) -> Iterator[Found]:
     """Find scores of 0..1 that are joined with larger values under one scale."""
     for operator in case.model.operators:
-        (output, *_) = case.outputs_of(operator) or (None,)
+        output = case.output(operator)
         if operator.name != "CONCATENATION" or output is None:
             continue
         if len(output.scales) != 1 or output.dtype not in ("int8", "uint8"):
             continue
         steps = 1 / output.scale if output.scale > 0 else 0.0
-        for tensor in case.inputs_of(operator):
+        for tensor in case.model.inputs_of(operator):
             # Eight bits of a score are 255 steps; a quarter of them still ranks scores.
             if steps < 64 and _is_score(case, tensor):
                 left = f"{steps:.3g}" if steps >= 1 else "less than 1"
@@ -167,7 +166,7 @@ def _is_score(case: Case, tensor: Tensor) -> bool:
             return False
         if operator.name in _SCORES:
             return True
-        if operator.name not in _PASSING or not case.inputs_of(operator):
+        if operator.name not in _PASSING or not case.model.inputs_of(operator):
             return False
-        tensor = case.inputs_of(operator)[0]
+        tensor = case.model.inputs_of(operator)[0]
     return False

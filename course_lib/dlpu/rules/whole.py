@@ -4,12 +4,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 from course_lib.dlpu import edgetpu, mapping
-from course_lib.dlpu.rules.case import Case, Found, looks_for
+from course_lib.dlpu.rules.case import CONVERSIONS, Case, Found, looks_for
 from course_lib.dlpu.socs import Fact
-from course_lib.tflite.reading import EDGE_TPU, Model, Operator, weights
+from course_lib.tflite.reading import EDGE_TPU, Model, weights
 
 _MEBIBYTE = 2**20
-_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 
 
 @looks_for("custom-operator")
@@ -17,7 +16,7 @@ def custom_operator(case: Case, fact: Fact) -> Iterator[Found]:
     """Find custom operators that every TFLite brings."""
     for operator in case.model.operators:
         if operator.is_custom and operator.name in mapping.REGISTERED:
-            output = next(iter(case.outputs_of(operator)), None)
+            output = case.output(operator)
             readers = {
                 reader.index
                 for index in operator.outputs
@@ -37,7 +36,7 @@ def unregistered_operator(case: Case, fact: Fact) -> Iterator[Found]:
     for operator in case.model.operators:
         if mapping.is_unregistered(operator) and operator.name != EDGE_TPU:
             kind = "Flex" if operator.name.startswith("Flex") else "custom"
-            output = next(iter(case.outputs_of(operator)), None)
+            output = case.output(operator)
             known = ", ".join(mapping.REGISTERED)
             yield Found(
                 f"is a {kind} operator, wanted 0 such operators besides {known}",
@@ -51,7 +50,7 @@ def edge_tpu_compiled(case: Case, fact: Fact) -> Iterator[Found]:
     """Find what edgetpu_compiler has made."""
     for operator in case.model.operators:
         if operator.name == EDGE_TPU:
-            tensor = next(iter(case.outputs_of(operator)), None)
+            tensor = case.output(operator)
             yield Found(
                 f"is code for an Edge TPU; wanted 0 such operators on {case.soc.name}",
                 operator,
@@ -67,7 +66,7 @@ def several_subgraphs(case: Case, fact: Fact) -> Iterator[Found]:
         callers = ("WHILE", "IF", "CALL_ONCE", "CALL")
         caller = next((o for o in case.model.operators if o.name in callers), None)
         caller = caller or next(iter(case.model.operators), None)
-        tensor = next(iter(case.outputs_of(caller)), None) if caller else None
+        tensor = case.output(caller) if caller else None
         yield Found(f"the file has {count} subgraphs, wanted 1", caller, tensor)
 
 
@@ -77,14 +76,14 @@ def partitions(case: Case, fact: Fact) -> Iterator[Found]:
     if case.partitions > fact.value:
         on_cpu = [o for o in case.model.operators if case.targets[o.index] == "cpu"]
         # The conversions around a float layer go when it goes.
-        layers = [o for o in on_cpu if o.name not in _CONVERSIONS] or on_cpu
+        layers = [o for o in on_cpu if o.name not in CONVERSIONS] or on_cpu
         names = Counter(operator.name for operator in layers)
         told = ", ".join(f"{count} {name}" for name, count in names.most_common(4))
         yield Found(
             f"about {case.partitions} parts, wanted {fact.value} or fewer; on the CPU "
             f"are {told}, this one is the first",
             layers[0],
-            next(iter(case.outputs_of(layers[0])), None),
+            case.output(layers[0]),
         )
 
 
@@ -105,17 +104,10 @@ def unlisted_operator(case: Case, fact: Fact) -> Iterator[Found]:
         yield Found(
             f"is not on the list, wanted one of its {len(listed)} operators{also}",
             operator,
-            next(iter(case.outputs_of(operator)), None),
+            case.output(operator),
             # From uint8 ends to int8 inside: the file that the chip's page asks for.
-            severity="note" if known and _is_at_an_end(case, operator) else None,
+            severity="note" if known and case.converts_an_end(operator) else None,
         )
-
-
-def _is_at_an_end(case: Case, operator: Operator) -> bool:
-    """Return whether a QUANTIZE or DEQUANTIZE converts an input or an output."""
-    ends = {tensor.index for tensor in (*case.model.inputs, *case.model.outputs)}
-    touched = ends.intersection((*operator.inputs, *operator.outputs))
-    return operator.name in _CONVERSIONS and bool(touched)
 
 
 @looks_for("operator-version")
@@ -129,7 +121,7 @@ def operator_version(case: Case, fact: Fact) -> Iterator[Found]:
             continue
         most = highest.get(operator.name, 0)
         if operator.version > most:
-            tensor = next(iter(case.outputs_of(operator)), None)
+            tensor = case.output(operator)
             wanted = f"{most} or lower" if most else "an operator that it knows"
             yield Found(
                 f"version {operator.version}, wanted {wanted}", operator, tensor
@@ -147,7 +139,7 @@ def edge_tpu_mapping(case: Case, fact: Fact) -> Iterator[Found]:
                     f"is one of {len(outside)} operators outside the compiled part: on "
                     "the CPU, wanted on the Edge TPU",
                     operator,
-                    next(iter(case.outputs_of(operator)), None),
+                    case.output(operator),
                 )
         return
     predictions = edgetpu.predict(case.model)
@@ -158,15 +150,15 @@ def edge_tpu_mapping(case: Case, fact: Fact) -> Iterator[Found]:
         (entry.reason, operator)
         for entry, operator in zip(predictions, case.model.operators, strict=True)
         if not (entry.on_tpu or entry.status == edgetpu.AFTER_THE_END)
-        and not (operator.is_custom or _is_at_an_end(case, operator))
+        and not (operator.is_custom or case.converts_an_end(operator))
     ]
-    layers = [entry for entry in found if entry[1].name not in _CONVERSIONS]
+    layers = [entry for entry in found if entry[1].name not in CONVERSIONS]
     for reason, operator in layers or found:
         yield Found(
             f"{reason}; predicted: one of {left} operators on the CPU with what "
             "depends on them, wanted 0",
             operator,
-            next(iter(case.outputs_of(operator)), None),
+            case.output(operator),
         )
 
 
@@ -203,7 +195,7 @@ def memory(case: Case, fact: Fact) -> Iterator[Found]:
             f"{total / 1e9:.1f} GB, most of it here, wanted less than the "
             f"{smallest.memory_gigabytes} GB of {smallest.name}",
             operator,
-            next(iter(case.outputs_of(operator)), None),
+            case.output(operator),
         )
 
 
