@@ -1,19 +1,17 @@
 """The checks of lesson 07 name the misconception that they see."""
 
 from course_lib.course.checks import lesson_07
-from course_lib.dlpu import socs
 from course_lib.quantization import calibration, conversion
 from course_lib.quiet import quiet
 from course_lib.tflite import reading
+from course_lib.vision import datasets, models
 
 import numpy as np
 import pytest
 from lessons import said
 
-SIX = socs.SOCS["artpec8"].filters_multiple.value
 KINDS = {"A": "float", "B": "per-channel", "C": "fits", "D": "compiled"}
-HEAD = lesson_07.WIDTHS[-1]
-RIGHT = [*(-(-width // SIX) * SIX for width in lesson_07.WIDTHS[:-1]), HEAD]
+CAUSES = {"A": "unequal ranges", "B": "nothing", "C": "dead channels"}
 
 
 def own_images():
@@ -67,8 +65,8 @@ def files(model, dataset, per_tensor):
         lesson_07.kinds_of_files,
         lambda answer: lesson_07.kinds_of_files(dict.fromkeys("ABCD", answer)),
         lambda answer: lesson_07.kinds_of_files({**KINDS, "C": answer}),
-        lesson_07.widths_for_artpec8,
-        lambda answer: lesson_07.widths_for_artpec8([*RIGHT[:-1], answer]),
+        lesson_07.causes_of_patients,
+        lambda answer: lesson_07.causes_of_patients({**CAUSES, "B": answer}),
         lesson_07.per_tensor_file,
     ],
 )
@@ -105,31 +103,42 @@ def test_the_candidates_are_what_the_check_says(model, dataset, files):
     assert several == ["B"]
 
 
-def changed(index, width):
-    return [*RIGHT[:index], width, *RIGHT[index + 1 :]]
-
-
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
         (..., "not answered yet"),
-        (RIGHT, "correct"),
-        (tuple(RIGHT), "correct"),
-        (np.array(RIGHT), "correct"),
-        (RIGHT[:3], "whole numbers"),
-        (changed(0, 18.5), "whole numbers"),
-        ([*RIGHT[:-1], -(-HEAD // SIX) * SIX], "no choice"),
-        (changed(len(RIGHT) - 1, HEAD - HEAD % SIX), "no choice"),
-        (changed(0, 12), "smaller than before"),
-        (changed(1, 24 + SIX), "may stay"),
-        (list(lesson_07.WIDTHS), "multiples of 8"),
-        ([16, 32, 32, 64, 96, 128, HEAD], "multiples of 8"),
-        (changed(0, 24), "wider than it has to be"),
-        (changed(0, 17), "round up, multiply"),
+        ({**CAUSES, "B": ...}, "not answered yet"),
+        (CAUSES, "correct"),
+        ({"A": "nothing"}, "one word for each"),
+        ({**CAUSES, "B": "healthy"}, "Use the words"),
+        ({**CAUSES, "B": "dead channels"}, "Judge all three"),
+        ({**CAUSES, "A": "nothing"}, "healthy in float only"),
+        ({**CAUSES, "A": "dead channels"}, "bad per-channel too"),
+        ({**CAUSES, "C": "unequal ranges"}, "fine per-channel"),
     ],
 )
-def test_widths_for_artpec8(capsys, answer, message):
-    assert message in said(capsys, lesson_07.widths_for_artpec8, answer)
+def test_causes_of_patients(capsys, answer, message):
+    assert message in said(capsys, lesson_07.causes_of_patients, answer)
+
+
+def test_the_patients_are_what_the_check_says():
+    """Whose weights were changed, and how, can be read from them."""
+    with quiet():
+        reader = models.digit_reader("depthwise")
+        patients = lesson_07.patients(reader)
+    reach = {
+        name: max(
+            np.abs(layer.get_weights()[0]).max()
+            for layer in model.layers
+            if "Depthwise" in type(layer).__name__
+        )
+        for name, model in patients.items()
+    }
+    assert patients["B"] is reader
+    assert reach["C"] > 100 * reach["B"]
+    image = models.DIGIT_INPUT.normalise(datasets.handwritten_digits()[0][:20])
+    answers = {n: m.predict(image, verbose=0) for n, m in patients.items()}
+    np.testing.assert_allclose(answers["A"], answers["B"], atol=1e-3)
 
 
 @pytest.mark.parametrize(

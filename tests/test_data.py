@@ -9,6 +9,10 @@ from course_lib.vision import models
 import numpy as np
 import pytest
 
+TRAINED_HERE = (
+    *("digit_reader_depthwise", "digit_reader_residual"),
+    *("scene_classifier", "scene_resnet"),
+)
 README = (models.DATA / "README.md").read_text("utf-8")
 FILES = sorted(
     path
@@ -48,12 +52,16 @@ def test_every_licence_is_here_and_named():
 def test_each_file_has_a_licence():
     rows = [row for row in README.splitlines() if re.match(_ROWS[0], row)]
     assert len(rows) == len(FILES)
-    assert all("](licences/" in row for row in rows)
+    ours = [row for row in rows if "](../LICENSE)" in row]
+    assert all("](licences/" in row for row in rows if row not in ours)
+    # What was trained here stands under the licence of this repository.
+    names = {re.match(_ROWS[0], row)[1] for row in ours}
+    assert names == {f"{name}.npz" for name in TRAINED_HERE}
 
 
 def test_the_folder_is_small():
     everything = (path for path in models.DATA.rglob("*") if path.is_file())
-    assert sum(path.stat().st_size for path in everything) < 20 * 2**20
+    assert sum(path.stat().st_size for path in everything) < 21 * 2**20
 
 
 @pytest.mark.parametrize(
@@ -61,6 +69,7 @@ def test_the_folder_is_small():
     [
         ("efficientnet_lite0", {"classifier/kernel", "classifier/bias"}),
         ("person_detector", None),
+        *((name, None) for name in TRAINED_HERE),
     ],
 )
 def test_weights_are_plain_numbers(name, half):
@@ -70,6 +79,19 @@ def test_weights_are_plain_numbers(name, half):
     assert set(dtypes.values()) <= {np.dtype("<f2"), np.dtype("<f4")}
     float16 = {key for key, dtype in dtypes.items() if dtype == np.float16}
     assert float16 == (half or set(dtypes))
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("digit_reader_depthwise", 60_000),
+        ("digit_reader_residual", 60_000),
+        ("scene_classifier", 400_000),
+        ("scene_resnet", 400_000),
+    ],
+)
+def test_what_is_trained_here_is_small(name, most):
+    assert (models.DATA / f"{name}.npz").stat().st_size < most
 
 
 def test_class_names():

@@ -1,5 +1,8 @@
 """Pictures from installed packages, and from the learner's folders."""
 
+import subprocess
+import sys
+
 from course_lib.errors import UnusableInput
 from course_lib.vision import datasets
 
@@ -60,6 +63,43 @@ def test_labelled_photographs():
     assert labels.min() >= 0
     assert labels.max() <= 999
     assert list(labels[:3]) == [243, 559, 438]
+
+
+def test_handwritten_digits():
+    images, labels = datasets.handwritten_digits()
+    assert (images.shape, images.dtype) == ((1797, 16, 16, 1), np.uint8)
+    assert labels.shape == (1797,)
+    assert np.bincount(labels).tolist() == [
+        *(178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
+    ]
+    # Cells hold 0 to 16: 17 greys, black and white among them.
+    assert np.unique(images).tolist() == [round(v * 255 / 16) for v in range(17)]
+    cells = images[:, ::2, ::2]
+    np.testing.assert_array_equal(images, cells.repeat(2, axis=1).repeat(2, axis=2))
+    for values in (images, labels):
+        with pytest.raises(ValueError, match="read-only"):
+            values[0] = 0
+
+
+def test_the_digits_for_test_follow_those_for_training():
+    indices = np.arange(1797)
+    training = indices[datasets.DIGITS_TRAINING]
+    test = indices[datasets.DIGITS_TEST]
+    assert (len(training), len(test)) == (1200, 597)
+    assert training[-1] + 1 == test[0]
+    labels = datasets.handwritten_digits()[1]
+    for part in (training, test):
+        assert np.bincount(labels[part]).min() >= 50
+
+
+def test_digits_need_scikit_learns_file_only():
+    code = """
+import sys
+from course_lib.vision import datasets
+datasets.handwritten_digits()
+assert "sklearn" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_annotated_photograph():

@@ -1,16 +1,49 @@
-"""The two real models: right answers, in Keras and as files, in Keras 3 and 2."""
+"""The models: right answers, in Keras and as files, in Keras 3 and 2."""
 
 import os
 import subprocess
 import sys
 
+from course_lib.errors import UnusableInput
+from course_lib.quantization import calibration, conversion
 from course_lib.tflite import inference
-from course_lib.vision import datasets, models
+from course_lib.vision import datasets, models, scenes
 
 import numpy as np
 import pytest
 
 tf = pytest.importorskip("tensorflow")
+
+
+OURS = {
+    "digit_reader_depthwise": lambda **settings: models.digit_reader(**settings),
+    "digit_reader_residual": lambda **settings: models.digit_reader(
+        "residual", **settings
+    ),
+    "scene_classifier": models.scene_classifier,
+    "scene_resnet": models.scene_resnet,
+}
+DIGIT_READERS = [name for name in OURS if name.startswith("digit_reader_")]
+SCENE_MODELS = [name for name in OURS if name.startswith("scene_")]
+NAMES = ("efficientnet_lite0", "person_detector", *OURS)
+
+
+@pytest.fixture(scope="module")
+def ours():
+    return {name: build() for name, build in OURS.items()}
+
+
+@pytest.fixture(scope="module")
+def unseen_digits():
+    images, labels = datasets.handwritten_digits()
+    return images[datasets.DIGITS_TEST], labels[datasets.DIGITS_TEST]
+
+
+@pytest.fixture(scope="module")
+def unseen_scenes():
+    """Of a seed that neither training nor its test has."""
+    drawn = scenes.generate(300, seed=506, size=models.SCENE_INPUT.size)
+    return drawn.images, drawn.person + 2 * drawn.car
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +76,16 @@ def keras_scores(model, entry, pixels):
     return model.predict(entry.normalise(pixels), verbose=0)
 
 
-def test_sizes(lite0, person):
+def test_sizes(lite0, person, ours):
     assert lite0.count_params() == 4_694_024
     assert person.count_params() == 221_794
-    for model in (lite0, person):
+    assert {name: model.count_params() for name, model in ours.items()} == {
+        "digit_reader_depthwise": 6_810,
+        "digit_reader_residual": 8_060,
+        "scene_classifier": 78_388,
+        "scene_resnet": 128_632,
+    }
+    for model in (lite0, person, *ours.values()):
         count = sum(array.size for array in models.weights(model.name).values())
         assert count == model.count_params()
 
@@ -77,6 +116,76 @@ def test_the_person_file(persons):
     assert found == ["person", "no person", "no person"]
 
 
+@pytest.mark.parametrize("name", DIGIT_READERS)
+def test_digit_readers_are_healthy_per_tensor_too(name, ours, unseen_digits):
+    pixels, labels = unseen_digits
+    scores = keras_scores(ours[name], models.DIGIT_INPUT, pixels)
+    right = (scores.argmax(1) == labels).mean()
+    assert right >= 0.97
+    seen = datasets.handwritten_digits()[0][datasets.DIGITS_TRAINING]
+    dataset = calibration.representative_dataset(
+        seen[:200], mean=models.DIGIT_INPUT.mean, std=models.DIGIT_INPUT.std
+    )
+    content = conversion.convert_full_integer(
+        ours[name], dataset, granularity="per-tensor"
+    )
+    integer = (inference.predict(content, pixels).argmax(1) == labels).mean()
+    assert abs(integer - right) <= 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("scene_classifier", 0.78), ("scene_resnet", 0.82)]
+)
+def test_scene_models_tell_people_and_cars(name, least, ours, unseen_scenes):
+    pixels, labels = unseen_scenes
+    scores = keras_scores(ours[name], models.SCENE_INPUT, pixels)
+    assert scores.shape == (len(labels), len(models.SCENE_CLASSES))
+    assert (scores.argmax(1) == labels).mean() >= least
+    # No class is left out: each is found more often than not.
+    for label in range(len(models.SCENE_CLASSES)):
+        assert (scores[labels == label].argmax(1) == label).mean() > 0.5
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_untrained_models_have_the_same_layers_and_random_weights(name, ours):
+    tf.keras.utils.set_random_seed(0)
+    first, second = OURS[name](trained=False), OURS[name](trained=False)
+    described = [
+        [(type(layer).__name__, layer.name, layer.output.shape) for layer in m.layers]
+        for m in (ours[name], first)
+    ]
+    assert described[0] == described[1]
+    kernels = [
+        m.get_layer("stem").get_weights()[0] for m in (ours[name], first, second)
+    ]
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert not np.array_equal(kernels[a], kernels[b])
+
+
+def test_each_architecture_has_what_it_is_there_for(ours):
+    layers = tf.keras.layers
+    found = {
+        name: {type(layer) for layer in model.layers} for name, model in ours.items()
+    }
+    depthwise = {name for name in OURS if layers.DepthwiseConv2D in found[name]}
+    added = {name for name in OURS if layers.Add in found[name]}
+    joined = {name for name in OURS if layers.Concatenate in found[name]}
+    limited = {
+        name
+        for name, model in ours.items()
+        if any(getattr(layer, "max_value", None) for layer in model.layers)
+    }
+    assert depthwise == {"digit_reader_depthwise", "scene_classifier"}
+    assert added == {"digit_reader_residual", *SCENE_MODELS}
+    assert joined == {"scene_resnet"}
+    assert limited == {"scene_classifier"}
+
+
+def test_an_unknown_digit_reader_is_refused():
+    with pytest.raises(UnusableInput, match="'dense': expected 'depthwise' or 'resid"):
+        models.digit_reader("dense")
+
+
 @pytest.mark.parametrize(
     ("model", "layer", "stride"),
     [
@@ -85,11 +194,17 @@ def test_the_person_file(persons):
         ("efficientnet_lite0", "block0_project", 1),
         ("person_detector", "stem", 2),
         ("person_detector", "block1_depthwise", 2),
+        ("digit_reader_depthwise", "block1_depthwise", 2),
+        ("scene_classifier", "block0_depthwise", 2),
+        ("scene_resnet", "block3_shortcut", 2),
     ],
 )
 def test_folding_batch_norm_changes_no_output(model, layer, stride, request):
-    fixture = {"efficientnet_lite0": "lite0", "person_detector": "person"}[model]
-    keras_model = request.getfixturevalue(fixture)
+    fixture = {"efficientnet_lite0": "lite0", "person_detector": "person"}.get(model)
+    if fixture:
+        keras_model = request.getfixturevalue(fixture)
+    else:
+        keras_model = request.getfixturevalue("ours")[model]
     kernel, bias = models.fold_batch_norm(models.weights(model), layer)
     assert kernel.shape == models.weights(model)[f"{layer}/kernel"].shape
     depthwise = "depthwise" in layer
@@ -105,7 +220,7 @@ def test_folding_batch_norm_changes_no_output(model, layer, stride, request):
 
 
 def test_every_convolution_can_be_folded():
-    for model in ("efficientnet_lite0", "person_detector"):
+    for model in NAMES:
         weights = models.weights(model)
         for name in (key.split("/")[0] for key in weights if key.endswith("_bn/gamma")):
             layer = name.removesuffix("_bn")
@@ -130,22 +245,29 @@ def python(code: str, *arguments, **environment) -> None:
 
 
 def test_weights_and_classes_need_no_tensorflow():
-    python("""
+    python(
+        """
 import sys
 from course_lib.vision import models
-for name in ("efficientnet_lite0", "person_detector"):
+for name in sys.argv[1:]:
     weights = models.weights(name)
-    models.fold_batch_norm(weights, "block1_depthwise")
+    models.fold_batch_norm(weights, "stem")
 models.imagenet_classes()
 assert not {"tensorflow", "keras", "tf_keras"} & set(sys.modules)
-""")
+""",
+        *NAMES,
+    )
 
 
-def test_keras_2_builds_the_same_models(tmp_path, lite0, person, labelled, persons):
+def test_keras_2_builds_the_same_models(
+    tmp_path, lite0, person, ours, labelled, persons, unseen_digits, unseen_scenes
+):
     given = {
         "lite0": models.EFFICIENTNET_LITE0_INPUT.normalise(labelled[0][:3]),
         "person": models.PERSON_INPUT.normalise(persons),
         "pixels": persons,
+        "digits": models.DIGIT_INPUT.normalise(unseen_digits[0][:8]),
+        "scenes": models.SCENE_INPUT.normalise(unseen_scenes[0][:8]),
     }
     np.savez(tmp_path / "given.npz", **given)
     python(
@@ -166,6 +288,14 @@ np.savez(
     folder / "found.npz",
     lite0=models.efficientnet_lite0().predict(given["lite0"], verbose=0),
     person=person.predict(given["person"], verbose=0),
+    **{
+        model.name: model.predict(given[pictures], verbose=0)
+        for pictures, models_of in (
+            ("digits", (models.digit_reader(), models.digit_reader("residual"))),
+            ("scenes", (models.scene_classifier(), models.scene_resnet())),
+        )
+        for model in models_of
+    },
 )
 dataset = calibration.representative_dataset(
     datasets.calibration_images(models.PERSON_INPUT.size),
@@ -181,6 +311,10 @@ content = conversion.convert_full_integer(person, dataset)
     found = np.load(tmp_path / "found.npz")
     for name, model in (("lite0", lite0), ("person", person)):
         expected = model.predict(given[name], verbose=0)
+        np.testing.assert_allclose(found[name], expected, atol=1e-4)
+    for name, model in ours.items():
+        pictures = given["digits" if name in DIGIT_READERS else "scenes"]
+        expected = model.predict(pictures, verbose=0)
         np.testing.assert_allclose(found[name], expected, atol=1e-4)
     scores = inference.predict(tmp_path / "person.tflite", persons)
     committed = inference.predict(models.DATA / "person_per_channel.tflite", persons)

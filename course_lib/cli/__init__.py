@@ -51,4 +51,12 @@ def main() -> None:
 
 
 # Each module adds its command to the group above.
-from course_lib.cli import card, convert, doctor, inspect, lint, socs  # noqa: E402, F401
+from course_lib.cli import (  # noqa: E402
+    card,  # noqa: F401
+    compare,  # noqa: F401
+    convert,  # noqa: F401
+    doctor,  # noqa: F401
+    inspect,  # noqa: F401
+    lint,  # noqa: F401
+    socs,  # noqa: F401
+)

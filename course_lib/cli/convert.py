@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ import click
 MOST_IMAGES = 200
 
 
-class _Values(click.ParamType):
+class Values(click.ParamType):
     """One number, or three separated by commas."""
 
     name = "N|N,N,N"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+        """Return the numbers of an option, or refuse its text."""
         if isinstance(value, tuple):
             return value
         try:
@@ -64,13 +66,13 @@ class _Values(click.ParamType):
 )
 @click.option(
     "--mean",
-    type=_Values(),
+    type=Values(),
     default="0",
     show_default=True,
     help="The model was trained on (pixel - mean) / std.",
 )
 @click.option(
-    "--std", type=_Values(), default="255", show_default=True, help="See --mean."
+    "--std", type=Values(), default="255", show_default=True, help="See --mean."
 )
 @click.option(
     "--channels",
@@ -87,6 +89,19 @@ class _Values(click.ParamType):
 @click.option(
     "--float", "in_float", is_flag=True, help="With --soc cpu: a float file, no images."
 )
+@click.option(
+    "--repair",
+    "cures",
+    flag_value="quick",
+    help="Try cures for accuracy lost in int8, keep those that help: a minute or two "
+    "and no labels.",
+)
+@click.option(
+    "--thorough",
+    "cures",
+    flag_value="thorough",
+    help="As --repair, and the cures that take many minutes.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def convert(
     model: Path,
@@ -99,6 +114,7 @@ def convert(
     channels: str,
     io: str | None,
     in_float: bool,
+    cures: str | None,
     as_json: bool,
 ) -> None:
     """Convert MODEL, a SavedModel folder or .keras file with one image input.
@@ -110,6 +126,11 @@ def convert(
     in the layout of Ambarella's compiler and, for CV25, FILE_float.tflite. Each file is
     read back and checked before it is written. Give --mean 0 --std 1 when the model
     normalises by itself.
+
+    --repair needs a .keras file. It makes the file several times: as it is, without
+    dead channels, with equalized channels, with corrected biases, with weights rounded
+    so that their errors cancel. Every fourth image is kept from the cures and judges
+    the files against the float model.
 
     \b
     Example:
@@ -124,6 +145,8 @@ def convert(
       in_graph: normalisation that the graph contains; null where the scale carries it
       also: further files that were written
       commands: what is left to run where the compiler is, in order
+      repair: judges, and attempts with cure, error, agreement, changed (layer, what),
+        seconds, kept, why (it was left out); null without --repair
       edge_tpu: the report of edgetpu_compiler; null where it did not run
     """  # noqa: D301  (click needs the control character)
     from course_lib.cli import making
@@ -131,6 +154,11 @@ def convert(
 
     soc = socs.find(name) if name is not None else None
     ordered = making.order(soc, granularity=granularity, io=io, in_float=in_float)
+    if cures and ordered.kind != "full-integer":
+        raise UnusableInput(
+            f"--repair: a {ordered.kind} file is made here: expected a full-integer "
+            "one, such as --soc artpec8 makes; leave --repair out"
+        )
     if any(value <= 0 for value in std):
         raise UnusableInput(f"--std {_text(std)}: expected numbers above 0")
     if output.is_dir() or output.suffix != ordered.suffix:
@@ -157,8 +185,14 @@ def convert(
     paths = datasets.image_files(folder) if ordered.needs_images else []
     chosen = paths[:: -(-len(paths) // MOST_IMAGES) or 1]
     in_graph = ordered.kind != "full-integer" or len(mean) == 3 or len(std) == 3
+    loaded = conversion.read_model(model)
+    if cures and hasattr(loaded, "signatures"):
+        raise UnusableInput(
+            f"{model}: --repair cannot see the layers of a SavedModel: expected a "
+            "Keras model; save it with model.save('name.keras')"
+        )
     fixed = conversion.fix_batch(
-        model, **({"mean": mean, "std": std} if in_graph else {})
+        loaded, **({"mean": mean, "std": std} if in_graph else {})
     )
     height, width, depth = fixed.input_shape[1:]
     images = [
@@ -170,7 +204,17 @@ def convert(
     normalisation = (
         {"mean": 0.0, "std": 1.0} if in_graph else {"mean": mean[0], "std": std[0]}
     )
-    report = making.make(ordered, output, fixed, images, **normalisation)
+    mend = None
+    if cures:
+        mend = partial(
+            _mend,
+            loaded,
+            images,
+            mean=mean if in_graph else mean[0],
+            std=std if in_graph else std[0],
+            thorough=cures == "thorough",
+        )
+    report = making.make(ordered, output, fixed, images, mend=mend, **normalisation)
     report["warnings"] += _doubts(fixed.normalises, mean, std)
     report["images_found"] = len(paths)
     report["in_graph"] = f"(pixel - {_text(mean)}) / {_text(std)}" if in_graph else None
@@ -179,6 +223,15 @@ def convert(
     else:
         for line in _lines(report, channels):
             click.echo(printable(line))
+
+
+def _mend(loaded: Any, images: list, **settings: Any) -> Any:
+    from course_lib.quantization import repair
+
+    def tell(cure: str) -> None:
+        click.echo(f"trying   {cure}", err=True)
+
+    return repair.repair(loaded, images, tell=tell, **settings)
 
 
 def _doubts(
@@ -207,6 +260,8 @@ def _lines(report: dict[str, Any], channels: str) -> Iterator[str]:
     if report["images"]:
         found = report["images_found"]
         yield f"images   {report['images']} of {found} for calibration"
+    if report["repair"]:
+        yield from _repair_lines(**report["repair"])
     for warning in report["warnings"]:
         yield f"warning  {warning}"
     entry = report["input"]
@@ -229,6 +284,19 @@ def _lines(report: dict[str, Any], channels: str) -> Iterator[str]:
         yield f"output   {number}: {_told(told)}"
     if report["soc"]:
         yield from _camera_lines(report, report["soc"])
+
+
+def _repair_lines(judges: int, attempts: list[dict[str, Any]]) -> Iterator[str]:
+    yield f"repair   judged by {judges} images that the cures did not see"
+    yield "         error  as float  seconds"
+    for tried in attempts:
+        share = "" if tried["agreement"] is None else f"{tried['agreement']:.2f}"
+        told = "the converter alone"
+        if tried["cure"] != "none":
+            layers = len({change["layer"] for change in tried["changed"]})
+            told = f"{tried['cure']}, {layers} layers: {tried['why'] or 'kept'}"
+        error = math.inf if tried["error"] is None else tried["error"]
+        yield f"         {error:5.3f}  {share:>8}  {tried['seconds']:7.0f}  {told}"
 
 
 def _camera_lines(report: dict[str, Any], soc: dict[str, Any]) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """What `dlpu convert` makes for each chip, and what it reports of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,7 @@ def make(
     *,
     mean: float,
     std: float,
+    mend: Callable[..., Any] | None = None,
 ) -> dict[str, Any]:
     """Make the files of an order and report on them; see the help of `dlpu convert`.
 
@@ -89,6 +91,7 @@ def make(
         images: Calibration images, uint8 [height, width, channels].
         mean: Subtracted from the images before they enter.
         std: Then they are divided by it.
+        mend: `repair.repair` with all but granularity and io; None converts as it is.
     """
     report = {
         "file": str(output),
@@ -100,6 +103,7 @@ def make(
         "also": [],
         "commands": [],
         "edge_tpu": None,
+        "repair": None,
     }
     if ordered.soc:
         report["soc"] = _chip(ordered.soc, output)
@@ -108,7 +112,8 @@ def make(
     elif ordered.kind == "float":
         _tflite(report, output, _convert_float(fixed))
     else:
-        _full_integer(report, ordered, output, fixed, images, mean=mean, std=std)
+        dataset = _dataset(report, images, mean=mean, std=std)
+        _full_integer(report, ordered, output, fixed, dataset, mend)
     return report
 
 
@@ -135,20 +140,39 @@ def _full_integer(
     ordered: Order,
     output: Path,
     fixed: Any,
-    images: Sequence[np.ndarray],
-    *,
-    mean: float,
-    std: float,
+    dataset: Any,
+    mend: Callable[..., Any] | None,
 ) -> None:
     from course_lib.quantization import conversion
 
-    dataset = _dataset(report, images, mean=mean, std=std)
-    content = conversion.convert_full_integer(
-        fixed, dataset, granularity=ordered.granularity, io=ordered.io
-    )
+    wanted = {"granularity": ordered.granularity, "io": ordered.io}
+    if mend is None:
+        content = conversion.convert_full_integer(fixed, dataset, **wanted)
+    else:
+        repaired = mend(**wanted)
+        content, report["repair"] = repaired.content, _repair(repaired)
     _tflite(report, output, content)
     if ordered.soc and ordered.soc.id == "artpec7":
         _compile(report, output)
+
+
+def _repair(repaired: Any) -> dict[str, Any]:
+    """Tell what was tried and what helped."""
+    return {
+        "judges": repaired.judges,
+        "attempts": [
+            {
+                "cure": attempt.cure,
+                "error": round(attempt.error, 4) if isfinite(attempt.error) else None,
+                "agreement": attempt.agreement,
+                "changed": [asdict(change) for change in attempt.changes],
+                "seconds": round(attempt.seconds, 1),
+                "kept": attempt.kept,
+                "why": attempt.why,
+            }
+            for attempt in repaired.attempts
+        ],
+    }
 
 
 def _dataset(

@@ -70,7 +70,7 @@ def fix_batch(
         )
 
         if isinstance(model, (str, Path)):
-            model = _read_model(Path(model))
+            model = read_model(model)
         if hasattr(model, "signatures"):
             call, name, shape = _of_saved_model(model)
         else:
@@ -311,10 +311,19 @@ def _convert(converter: Any) -> bytes:
         return converter.convert()
 
 
-def _read_model(path: Path) -> Any:
-    """Load a `.keras` file or a SavedModel folder."""
+@quiet()
+def read_model(path: Path | str) -> Any:
+    """Load a `.keras` file or a SavedModel folder.
+
+    Returns:
+        A Keras model, or what `tf.saved_model.load` returns.
+
+    Raises:
+        UnusableInput: When there is none at the path, or it cannot be read.
+    """
     import tensorflow as tf
 
+    path = Path(path)
     wanted = "expected a SavedModel folder or a .keras file"
     if not path.exists():
         raise UnusableInput(f"{path}: no such file or folder: {wanted}")

@@ -1,4 +1,4 @@
-"""Photographs, a street, and the learner's own pictures, as uint8 RGB arrays.
+"""Photographs, a street, digits, and the learner's own pictures, as uint8 arrays.
 
 Nobody's picture is copied into this repository: they lie inside packages that are
 installed with the course, and are located there. See data/README.md for their terms.
@@ -32,6 +32,8 @@ SHOTS = (0, 30, 76, 137, 187, 242, 250)
 # Calibration takes shots 0 to 2, evaluation shots 3 to 5.
 CALIBRATION_FRAMES = range(0, 120)
 EVALUATION_FRAMES = range(160, 250)
+# Of the handwritten digits.
+DIGITS_TRAINING, DIGITS_TEST = slice(0, 1200), slice(1200, 1797)
 _SEED = 0
 
 
@@ -86,6 +88,36 @@ def labelled_photographs() -> tuple[list[np.ndarray], np.ndarray]:
     paths = sorted((_package("foolbox") / "data").glob("imagenet_*.jpg"))
     labels = [int(path.stem.split("_")[2]) for path in paths]
     return [read_image(path) for path in paths], np.array(labels)
+
+
+@cache
+def handwritten_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Return scikit-learn's handwritten digits, read-only.
+
+    They are the test part of UCI's optical recognition of handwritten digits: 13
+    writers, one after the other in the file. `DIGITS_TRAINING` takes the first 1,200
+    and `DIGITS_TEST` the last 597, so that both share at most one writer; a shuffled
+    split would put every writer into both.
+
+    Returns:
+        images uint8 [1797, 16, 16, 1], 8×8 cells of 0 to 16 spread over 0 to 255, each
+        cell twice as high and wide; labels int [1797], 0 to 9.
+
+    Example:
+        >>> images, labels = handwritten_digits()
+        >>> images[DIGITS_TEST].shape, labels[:3].tolist()
+        ((597, 16, 16, 1), [0, 1, 2])
+
+    Source: Alpaydin and Kaynak, "Cascading classifiers", 1998.
+
+    Introduced in notebook 07.
+    """
+    path = _package("sklearn") / "datasets" / "data" / "digits.csv.gz"
+    rows = np.loadtxt(path, delimiter=",").astype(int)
+    cells = np.round(rows[:, :64].reshape(-1, 8, 8, 1) * 255 / 16).astype(np.uint8)
+    images, labels = cells.repeat(2, axis=1).repeat(2, axis=2), rows[:, 64]
+    images.flags.writeable = labels.flags.writeable = False
+    return images, labels
 
 
 @dataclass(frozen=True)

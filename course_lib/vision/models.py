@@ -1,12 +1,18 @@
-"""The course's two real models, built in Keras, with the weights that lie in data/.
+"""The course's models, built in Keras, with the weights that lie in data/.
+
+EfficientNet-Lite0 and the person detector were trained by others on photographs; the
+digit readers and the scene classifiers by `tools/train_models.py`.
 
 TensorFlow is imported only to build one; the weights can be read without it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from course_lib.errors import UnusableInput
 
 import numpy as np
 
@@ -48,16 +54,20 @@ class ImageInput:
 EFFICIENTNET_LITE0_INPUT = ImageInput(224, 127.0, 128.0)
 PERSON_INPUT = ImageInput(96, 0.0, 1.0)
 PERSON_CLASSES = ("person", "no person")
+DIGIT_INPUT = ImageInput(16, 0.0, 255.0)
+SCENE_INPUT = ImageInput(96, 127.5, 127.5)
+# A scene's class is person + 2 · car, of `scenes.generate`.
+SCENE_CLASSES = ("empty", "person", "car", "person and car")
 
-# Repeats, kernel, stride, expansion, input channels, output channels.
+# Repeats, kernel, stride, expansion, output channels.
 _LITE0_BLOCKS = (
-    (1, 3, 1, 1, 32, 16),
-    (2, 3, 2, 6, 16, 24),
-    (2, 5, 2, 6, 24, 40),
-    (3, 3, 2, 6, 40, 80),
-    (3, 5, 1, 6, 80, 112),
-    (4, 5, 2, 6, 112, 192),
-    (1, 3, 1, 6, 192, 320),
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
 )
 # Output channels and stride of each depthwise-separable block.
 _PERSON_BLOCKS = (
@@ -65,6 +75,19 @@ _PERSON_BLOCKS = (
     *((128, 1),) * 5,
     *((256, 2), (256, 1)),
 )
+# Output channels and stride of each block.
+_DIGIT_DEPTHWISE_BLOCKS = ((32, 1), (48, 2), (48, 1))
+_DIGIT_RESIDUAL_BLOCKS = ((10, 1), (20, 2))
+_SCENE_RESNET_BLOCKS = ((24, 1), (40, 2), (40, 1), (64, 2))
+# Stride, expansion, output channels of each block.
+_SCENE_CLASSIFIER_BLOCKS = (
+    *((2, 1, 16), (1, 3, 16)),
+    *((2, 3, 24), (1, 4, 24), (1, 4, 24)),
+    *((2, 4, 48), (1, 4, 48), (1, 4, 48)),
+)
+# Of batch normalization: its statistics settle in 90 steps, so that short trainings do
+# (`training.batch_norm_momentum`); Keras's default, 0.99, needs 459.
+_MOMENTUM = 0.95
 
 
 def efficientnet_lite0(*, size: int = 224) -> Any:
@@ -88,20 +111,16 @@ def efficientnet_lite0(*, size: int = 224) -> Any:
     image = tf.keras.Input((size, size, 3), name="image")
     x = _relu6(_convolution(image, "stem", filters=32, kernel=3, stride=2), "stem")
     block = 0
-    for repeats, kernel, stride, expansion, narrow, wide in _LITE0_BLOCKS:
+    for repeats, kernel, stride, expansion, filters in _LITE0_BLOCKS:
         for repeat in range(repeats):
-            name, shortcut = f"block{block}", x
-            step, channels = (stride, narrow) if repeat == 0 else (1, wide)
-            if expansion != 1:
-                expand = f"{name}_expand"
-                x = _convolution(x, expand, filters=channels * expansion)
-                x = _relu6(x, expand)
-            depthwise = f"{name}_depthwise"
-            x = _convolution(x, depthwise, kernel=kernel, stride=step)
-            x = _relu6(x, depthwise)
-            x = _convolution(x, f"{name}_project", filters=wide)
-            if step == 1 and channels == wide:
-                x = layers.Add(name=f"{name}_add")([x, shortcut])
+            x = _inverted_residual(
+                x,
+                f"block{block}",
+                filters=filters,
+                kernel=kernel,
+                stride=stride if repeat == 0 else 1,
+                expansion=expansion,
+            )
             block += 1
     x = _relu6(_convolution(x, "head", filters=1280), "head")
     x = layers.GlobalAveragePooling2D(name="pool")(x)
@@ -124,23 +143,104 @@ def person_detector() -> Any:
     import tensorflow as tf
 
     layers = tf.keras.layers
-
-    def relu(x: Any, name: str) -> Any:
-        return layers.ReLU(name=f"{name}_relu")(x)
-
     image = tf.keras.Input((96, 96, 3), name="image")
     x = _convolution(image, "stem", filters=8, kernel=3, stride=2, bias=True)
-    x = relu(x, "stem")
+    x = _relu(x, "stem")
     for block, (filters, stride) in enumerate(_PERSON_BLOCKS):
         depthwise, project = f"block{block}_depthwise", f"block{block}_project"
-        x = relu(
+        x = _relu(
             _convolution(x, depthwise, kernel=3, stride=stride, bias=True), depthwise
         )
-        x = relu(_convolution(x, project, filters=filters, bias=True), project)
+        x = _relu(_convolution(x, project, filters=filters, bias=True), project)
     x = layers.Flatten(name="flatten")(layers.AveragePooling2D(3, name="pool")(x))
     x = layers.Dense(2, activation="softmax", name="classifier")(x)
     model = tf.keras.Model(image, x, name="person_detector")
     return fill(model, weights(model.name))
+
+
+def digit_reader(architecture: str = "depthwise", *, trained: bool = True) -> Any:
+    """Build a tiny classifier of `datasets.handwritten_digits`.
+
+    Args:
+        architecture: "depthwise": depthwise and 1×1 convolutions in a chain;
+            "residual": 3×3 convolutions with additions. Every convolution has batch
+            normalization, and ReLU where no addition follows: cross-layer equalization
+            needs an activation without an upper limit.
+        trained: Whether to fill in the weights of data/; else they are random.
+
+    Returns:
+        Keras model called "digit_reader_" and the architecture, float32
+        [N, 16, 16, 1] as `DIGIT_INPUT` normalises it to probabilities [N, 10].
+
+    Raises:
+        UnusableInput: For any other architecture.
+
+    Source: trained by `tools/train_models.py`; see data/README.md.
+
+    Introduced in notebook 07.
+    """
+    bodies = {"depthwise": _digit_depthwise, "residual": _digit_residual}
+    if architecture not in bodies:
+        raise UnusableInput(
+            f"architecture {architecture!r}: expected {' or '.join(map(repr, bodies))}"
+        )
+    return _classifier(
+        f"digit_reader_{architecture}",
+        bodies[architecture],
+        shape=(DIGIT_INPUT.size, DIGIT_INPUT.size, 1),
+        classes=10,
+        trained=trained,
+    )
+
+
+def scene_classifier(*, trained: bool = True) -> Any:
+    """Build a small MobileNetV2 that tells people and cars in `scenes.generate`.
+
+    Args:
+        trained: Whether to fill in the weights of data/; else they are random.
+
+    Returns:
+        Keras model, float32 [N, 96, 96, 3] as `SCENE_INPUT` normalises it to
+        probabilities [N, 4], named by `SCENE_CLASSES`.
+
+    Source: Sandler et al., "MobileNetV2", 2018, for the blocks; trained by
+    `tools/train_models.py`, which names the scenes; see data/README.md.
+
+    Introduced in notebook 05.
+    """
+    shape = (SCENE_INPUT.size, SCENE_INPUT.size, 3)
+    return _classifier(
+        "scene_classifier",
+        _scene_mobilenet,
+        shape=shape,
+        classes=len(SCENE_CLASSES),
+        trained=trained,
+    )
+
+
+def scene_resnet(*, trained: bool = True) -> Any:
+    """Build a small ResNet for the task of `scene_classifier`, with a concatenation.
+
+    Args:
+        trained: Whether to fill in the weights of data/; else they are random.
+
+    Returns:
+        Keras model that takes and gives what `scene_classifier` does.
+
+    Source: He et al., "Deep residual learning", 2015, for the blocks; Paszke et al.,
+    "ENet", 2016, for halving the map by a convolution and a pooling side by side;
+    trained by `tools/train_models.py`; see data/README.md.
+
+    Introduced in notebook 05.
+    """
+    shape = (SCENE_INPUT.size, SCENE_INPUT.size, 3)
+    return _classifier(
+        "scene_resnet",
+        _scene_resnet,
+        shape=shape,
+        classes=len(SCENE_CLASSES),
+        trained=trained,
+    )
 
 
 @cache
@@ -148,7 +248,8 @@ def weights(model: str) -> dict[str, np.ndarray]:
     """Return a model's weights, float32, without TensorFlow.
 
     Args:
-        model: "efficientnet_lite0" or "person_detector".
+        model: Name of a model here, such as "person_detector" or
+            "digit_reader_residual".
 
     Returns:
         "layer/variable" to array, such as "stem/kernel" [3, 3, 3, 32] and
@@ -203,6 +304,116 @@ def imagenet_classes() -> tuple[str, ...]:
     return tuple((DATA / "imagenet_classes.txt").read_text("utf-8").splitlines())
 
 
+def _classifier(
+    name: str,
+    body: Callable[[Any], Any],
+    *,
+    shape: tuple[int, int, int],
+    classes: int,
+    trained: bool,
+) -> Any:
+    """Build the input, a body, and a softmax over its pooled features."""
+    import tensorflow as tf
+
+    layers = tf.keras.layers
+    image = tf.keras.Input(shape, name="image")
+    x = layers.GlobalAveragePooling2D(name="pool")(body(image))
+    x = layers.Dense(classes, activation="softmax", name="classifier")(x)
+    model = tf.keras.Model(image, x, name=name)
+    return fill(model, weights(name)) if trained else model
+
+
+def _digit_depthwise(x: Any) -> Any:
+    x = _convolution(x, "stem", filters=16, kernel=3, stride=2)
+    x = _relu(x, "stem")
+    for block, (filters, stride) in enumerate(_DIGIT_DEPTHWISE_BLOCKS):
+        depthwise, project = f"block{block}_depthwise", f"block{block}_project"
+        x = _convolution(x, depthwise, kernel=3, stride=stride)
+        x = _relu(x, depthwise)
+        x = _convolution(x, project, filters=filters)
+        x = _relu(x, project)
+    return x
+
+
+def _digit_residual(x: Any) -> Any:
+    x = _convolution(x, "stem", filters=10, kernel=3, stride=2)
+    x = _relu(x, "stem")
+    for block, (filters, stride) in enumerate(_DIGIT_RESIDUAL_BLOCKS):
+        x = _residual(x, f"block{block}", filters=filters, stride=stride)
+    return x
+
+
+def _scene_mobilenet(x: Any) -> Any:
+    x = _convolution(x, "stem", filters=12, kernel=3, stride=2)
+    x = _relu6(x, "stem")
+    for block, (stride, expansion, filters) in enumerate(_SCENE_CLASSIFIER_BLOCKS):
+        x = _inverted_residual(
+            x,
+            f"block{block}",
+            filters=filters,
+            stride=stride,
+            expansion=expansion,
+        )
+    x = _convolution(x, "head", filters=128)
+    return _relu6(x, "head")
+
+
+def _scene_resnet(x: Any) -> Any:
+    import tensorflow as tf
+
+    layers = tf.keras.layers
+    x = _convolution(x, "stem", filters=12, kernel=3, stride=2)
+    x = _relu(x, "stem")
+    pooled = layers.MaxPooling2D(2, name="halve_pool")(x)
+    x = _convolution(x, "halve", filters=8, kernel=3, stride=2)
+    x = layers.Concatenate(name="halve_concat")([_relu(x, "halve"), pooled])
+    for block, (filters, stride) in enumerate(_SCENE_RESNET_BLOCKS):
+        x = _residual(x, f"block{block}", filters=filters, stride=stride)
+    return x
+
+
+def _residual(x: Any, name: str, *, filters: int, stride: int) -> Any:
+    """Add two 3×3 convolutions and, around them, the identity or a 1×1 convolution."""
+    import tensorflow as tf
+
+    shortcut = x
+    if stride != 1 or x.shape[-1] != filters:
+        shortcut = _convolution(x, f"{name}_shortcut", filters=filters, stride=stride)
+    first, second = f"{name}_first", f"{name}_second"
+    x = _convolution(x, first, filters=filters, kernel=3, stride=stride)
+    x = _relu(x, first)
+    x = _convolution(x, second, filters=filters, kernel=3)
+    return _relu(tf.keras.layers.Add(name=f"{name}_add")([x, shortcut]), name)
+
+
+def _inverted_residual(
+    x: Any,
+    name: str,
+    *,
+    filters: int,
+    kernel: int = 3,
+    stride: int = 1,
+    expansion: int = 6,
+) -> Any:
+    """Add MobileNetV2's block: expand, depthwise, project, and around them the input.
+
+    EfficientNet-Lite's blocks are the same.
+    """
+    import tensorflow as tf
+
+    shortcut = x
+    expand, depthwise = f"{name}_expand", f"{name}_depthwise"
+    if expansion != 1:
+        channels = x.shape[-1] * expansion
+        x = _relu6(_convolution(x, expand, filters=channels), expand)
+    x = _convolution(x, depthwise, kernel=kernel, stride=stride)
+    x = _relu6(x, depthwise)
+    x = _convolution(x, f"{name}_project", filters=filters)
+    if x.shape != shortcut.shape:
+        return x
+    return tf.keras.layers.Add(name=f"{name}_add")([x, shortcut])
+
+
 def _convolution(
     x: Any,
     name: str,
@@ -221,7 +432,14 @@ def _convolution(
         x = layers.DepthwiseConv2D(kernel, **settings)(x)
     else:
         x = layers.Conv2D(filters, kernel, **settings)(x)
-    return layers.BatchNormalization(epsilon=1e-3, name=f"{name}_bn")(x)
+    settings = {"epsilon": 1e-3, "momentum": _MOMENTUM, "name": f"{name}_bn"}
+    return layers.BatchNormalization(**settings)(x)
+
+
+def _relu(x: Any, name: str) -> Any:
+    import tensorflow as tf
+
+    return tf.keras.layers.ReLU(name=f"{name}_relu")(x)
 
 
 def _relu6(x: Any, name: str) -> Any:

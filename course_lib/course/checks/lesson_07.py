@@ -1,10 +1,9 @@
-"""Checks of lesson 07, and the files that its first exercise hands over."""
+"""Checks of lesson 07, and what its exercises hand over."""
 
-from collections.abc import Sequence
 from typing import Any
 
+from course_lib.course import laboratory
 from course_lib.course.checks import judge
-from course_lib.dlpu import socs
 from course_lib.quantization import conversion
 from course_lib.quantization.calibration import RepresentativeDataset
 from course_lib.quiet import quiet
@@ -13,11 +12,12 @@ from course_lib.tflite import reading
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
-# The last is a head: three boxes, each 4 coordinates, one score and 80 classes.
-WIDTHS = (16, 24, 32, 64, 96, 128, 255)
 EDGE_TPU_OPERATOR = "edgetpu-custom-op"
 
 _KINDS = {"A": "float", "B": "per-channel", "C": "fits", "D": "compiled"}
+_CAUSES = {"A": "unequal ranges", "B": "nothing", "C": "dead channels"}
+# Other channels and factors than in the lesson.
+_SEED = 7
 
 
 def candidates(
@@ -134,65 +134,77 @@ def kinds_of_files(answer: dict[str, str]) -> None:
     )
 
 
-def widths_for_artpec8(answer: Sequence[int]) -> None:
-    """Check exercise 7.2: widths rounded up to the chip's multiple, the head kept.
+def patients(reader: Any) -> dict[str, Any]:
+    """Return the three Keras models of exercise 7.2.
 
-    Exact.
+    Args:
+        reader: The healthy digit reader.
 
     Introduced in notebook 07.
     """
-    multiple = socs.find("ARTPEC-8").filters_multiple.value
-    up = [-(-width // multiple) * multiple for width in WIDTHS]
+    plants = {
+        "unequal ranges": laboratory.plant_unequal_ranges,
+        "dead channels": laboratory.plant_dead_channels,
+    }
+    return {
+        name: plants[cause](reader, seed=_SEED) if cause in plants else reader
+        for name, cause in _CAUSES.items()
+    }
 
-    def given(a: Sequence[int]) -> list[int]:
-        return [int(width) for width in a if int(width) == width]
+
+def causes_of_patients(answer: dict[str, str]) -> None:
+    """Check exercise 7.2: what was planted into each of three models; exact.
+
+    Introduced in notebook 07.
+    """
+    if isinstance(answer, dict) and any(word is ... for word in answer.values()):
+        answer = ...
+
+    def takes(cause: str, word: str) -> Any:
+        (name,) = (name for name, of in _CAUSES.items() if of == cause)
+        return lambda a: a[name] == word
 
     judge(
         "7.2",
         answer,
-        is_right=lambda a: given(a) == [*up[:-1], WIDTHS[-1]],
+        is_right=lambda a: all(a[name] == word for name, word in _CAUSES.items()),
         hints=[
             (
-                lambda a: len(given(a)) != len(WIDTHS) or len(a) != len(WIDTHS),
-                f"Give {len(WIDTHS)} whole numbers, one for each width.",
+                lambda a: set(a) != set(_CAUSES),
+                "Give one word for each of A, B and C.",
             ),
             (
-                lambda a: given(a) == up,
-                "The head's width is no choice: it has one channel for each number "
-                "of its answer.",
+                lambda a: any(word not in _CAUSES.values() for word in a.values()),
+                'Use the words "nothing", "dead channels" and "unequal ranges".',
             ),
             (
-                lambda a: given(a)[-1] != WIDTHS[-1],
-                "The head's width is no choice: it has one channel for each number "
-                "of its answer.",
-            ),
-            (
-                lambda a: any(n < w for n, w in zip(given(a), WIDTHS, strict=True)),
-                "One is smaller than before. Round up: a narrower layer is another "
-                "model.",
-            ),
-            (
-                lambda a: any(
-                    n == w + multiple and w % multiple == 0
-                    for n, w in zip(given(a), WIDTHS, strict=True)
+                lambda a: (
+                    takes("nothing", "dead channels")(a)
+                    or takes("nothing", "unequal ranges")(a)
                 ),
-                "One was a multiple already and may stay.",
+                "One that you call broken has a per-tensor file as good as its float "
+                "file. Judge all three.",
             ),
             (
-                lambda a: all(n % 8 == 0 for n in given(a)[:-1]),
-                "These are multiples of 8, which other accelerators like. Which "
-                "multiple does this chip ask for?",
+                lambda a: (
+                    takes("dead channels", "nothing")(a)
+                    or takes("unequal ranges", "nothing")(a)
+                ),
+                "One that you call healthy is healthy in float only. Judge its "
+                "per-tensor file.",
             ),
             (
-                lambda a: all(n % 16 == 0 for n in given(a)[:-1]),
-                "That is the multiple of ARTPEC-9.",
+                takes("unequal ranges", "dead channels"),
+                "One that you say has dead channels is bad per-channel too. Dead "
+                "channels do no harm there.",
             ),
             (
-                lambda a: all(n % multiple == 0 for n in given(a)[:-1]),
-                "All suit the chip, but one is wider than it has to be.",
+                takes("dead channels", "unequal ranges"),
+                "One that you say has unequal ranges is fine per-channel, where "
+                "unequal activations would do harm as well.",
             ),
         ],
-        otherwise="Divide by the chip's multiple, round up, multiply.",
+        otherwise="Judge each model, then compare its two files with diagnosis.",
     )
 
 

@@ -1,0 +1,351 @@
+"""`dlpu compare`: where an int8 file differs from its float file, why, and the cure."""
+
+import json
+import math
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from course_lib.cli import dlpu, printable
+from course_lib.cli.convert import Values
+from course_lib.errors import UnusableInput
+
+import click
+
+
+@dlpu.command(short_help="Compare an int8 file with its float file, layer by layer.")
+@click.argument("float_file", metavar="FLOAT", type=click.Path(path_type=Path))
+@click.argument("int8_file", metavar="INT8", type=click.Path(path_type=Path))
+@click.option(
+    "--images",
+    "folder",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Pictures to compare on; none that calibrated the file.",
+)
+@click.option(
+    "--mean",
+    type=Values(),
+    help="FLOAT takes (pixel - mean) / std; default 0, and std 255, or 1 for a file "
+    "that normalises by itself.",
+)
+@click.option("--std", type=Values(), help="See --mean.")
+@click.option(
+    "--channels",
+    type=click.Choice(["rgb", "bgr"]),
+    default="rgb",
+    show_default=True,
+    help="Order of the colours that the model was trained on.",
+)
+@click.option(
+    "--labels",
+    "labelled",
+    is_flag=True,
+    help="DIR has one subfolder a class; their sorted names are the model's classes.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png",
+    help="Draw the SQNR of the layers.",
+)
+@click.option(
+    "--layers",
+    "shown",
+    type=click.IntRange(min=0),
+    default=8,
+    show_default=True,
+    help="So many of the worst layers in the table.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def compare(
+    float_file: Path,
+    int8_file: Path,
+    folder: Path,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    channels: str,
+    labelled: bool,
+    plot: Path | None,
+    shown: int,
+    as_json: bool,
+) -> None:
+    """Compare INT8 with FLOAT, .tflite files of the same model, on pictures.
+
+    Tells whether they agree, which layers lose the signal, what is wrong and which tool
+    mends it. The measure is the signal-to-quantization-noise ratio, SQNR, in dB. No
+    TensorFlow is needed. Make FLOAT with
+    `dlpu convert model.keras --soc cpu --float -o float.tflite`.
+
+    Exit status: 0 nothing wrong, 1 causes found, 2 unusable input.
+
+    \b
+    Example:
+      dlpu compare float.tflite model.tflite --images pictures/
+      dlpu compare float.tflite model.tflite --images pictures/ --labels \\
+          --mean 127.5 --std 127.5 --plot layers.png
+
+    \b
+    Keys of the JSON object:
+      images, compared, agreement, output_sqnr, weights_sqnr, granularity
+      float, int8: classes (those that were named), accuracy; null where not known
+      worst: name of the layer that broke it, or costs most
+      layers: operator, name, int8_name, shape, sqnr, worst_input, drop, saturated,
+        used, channel_ratio, dead, dead_ratio, weights_alone; an infinite SQNR is null
+      unmatched: float, int8: layers that the other file does not have
+      causes: id, layer, evidence, cure; the likeliest first
+      warnings
+    """  # noqa: D301  (click needs the control character)
+    if plot is not None:
+        _check_plot(plot)
+    from course_lib.tflite import comparison, diagnosis, reading
+
+    ours, theirs = (reading.read(path) for path in (float_file, int8_file))
+    comparison.check_kinds(ours, theirs, names=(str(float_file), str(int8_file)))
+    inside = [comparison.normalises(model) is not None for model in (ours, theirs)]
+    mean = mean or (0.0,)
+    std = std or (1.0 if inside[0] else 255.0,)
+    if any(value <= 0 for value in std):
+        raise UnusableInput("--std: expected numbers above 0")
+    images, labels = _images(folder, ours, channels=channels, labelled=labelled)
+    found = comparison.compare(
+        float_file,
+        int8_file,
+        images,
+        mean=mean if len(mean) > 1 else mean[0],
+        std=std if len(std) > 1 else std[0],
+        labels=labels,
+    )
+    causes = diagnosis.diagnose(found)
+    warnings = list(_doubts(found, theirs, mean, std, any(inside)))
+    if plot is not None:
+        _draw(plot, found, title=f"{int8_file.name} against {float_file.name}")
+    if as_json:
+        told = _as_json(found, causes, warnings)
+        click.echo(json.dumps(told, indent=2, allow_nan=False))
+    else:
+        for line in _lines(found, causes, warnings, shown):
+            click.echo(printable(line))
+    if causes:
+        raise SystemExit(1)
+
+
+def _check_plot(path: Path) -> None:
+    if find_spec("matplotlib") is None:
+        raise UnusableInput(
+            "--plot: the package matplotlib is missing: install the extra `course`, or "
+            "leave --plot out"
+        )
+    if path.suffix.lower() != ".png":
+        raise UnusableInput(f"{path}: expected a name that ends in .png")
+    if not path.parent.is_dir():
+        raise UnusableInput(f"{path.parent}: no such folder to write to: make it first")
+
+
+def _draw(path: Path, found: Any, *, title: str) -> None:
+    import io
+
+    import matplotlib
+
+    matplotlib.use("agg")
+    from course_lib import files
+    from course_lib.course import plotting_12
+
+    import matplotlib.pyplot as plt
+
+    with plt.style.context("course_lib.course.course"):
+        axes = plotting_12.sqnr_by_layer(found, title=title)
+        picture = io.BytesIO()
+        axes.figure.savefig(picture, format="png", dpi=150)
+        plt.close(axes.figure)
+    files.write(path, picture.getvalue())
+
+
+def _images(
+    folder: Path, model: Any, *, channels: str, labelled: bool
+) -> tuple[Any, list[int] | None]:
+    """Read the pictures as `dlpu convert` does, and their classes."""
+    import numpy as np
+
+    if len(model.inputs) != 1 or model.inputs[0].layout != "interleaved (NHWC)":
+        raise UnusableInput(
+            "FLOAT does not take one picture [1, height, width, channels]: expected "
+            "one such input"
+        )
+    if find_spec("PIL") is None:
+        raise UnusableInput(
+            "the package PIL is missing: install the extra `convert`, with "
+            "`pip install '.[convert]'` in a clone of the course"
+        )
+    from course_lib.vision import datasets
+
+    height, width, depth = model.inputs[0].shape[1:]
+    paths = datasets.image_files(folder)
+    labels = _labels(folder, paths) if labelled else None
+    images = [
+        datasets.centre_crop(
+            datasets.read_image(path, channels=depth), size=(height, width)
+        )[..., :: -1 if channels == "bgr" else 1]
+        for path in paths
+    ]
+    return np.stack(images), labels
+
+
+def _labels(folder: Path, paths: list[Path]) -> list[int]:
+    """Number the subfolders; an empty one is a class too."""
+    names = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.is_dir() and not path.name.startswith(".")
+    )
+    loose = [path for path in paths if path.parent == folder]
+    if loose or len(names) < 2:
+        raise UnusableInput(
+            f"{folder}: with --labels, expected every picture in one of two or more "
+            "subfolders, one a class"
+        )
+    return [names.index(path.relative_to(folder).parts[0]) for path in paths]
+
+
+def _doubts(
+    found: Any,
+    theirs: Any,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    inside: bool,
+) -> Iterator[str]:
+    """Tell what makes the comparison itself doubtful."""
+    entry = theirs.inputs[0]
+    if entry.dtype == "uint8" and len(entry.scales) == 1 and not inside:
+        told = 1 / entry.scale, float(entry.zero_point)
+        same = len(mean) == len(std) == 1 and (
+            abs(std[0] / told[0] - 1) < 0.02 and abs(mean[0] - told[1]) <= 1
+        )
+        if not same:
+            yield (
+                f"INT8's input says mean {told[1]:g} and std {told[0]:.4g}, not "
+                f"{_text(mean)} and {_text(std)}: one of them is wrong; its real "
+                "values are quantized here, a camera would send the pixels"
+            )
+    if found.images < 16:
+        yield f"{found.images} pictures: take 16 or more, of all that the model knows"
+    for name, layers in (
+        ("FLOAT", found.unmatched_float),
+        ("INT8", found.unmatched_int8),
+    ):
+        if layers:
+            more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
+            yield f"only in {name}: {', '.join(layers[:3])}{more}"
+
+
+def _as_json(found: Any, causes: tuple, warnings: list[str]) -> dict[str, Any]:
+    return {
+        "images": found.images,
+        "compared": found.compared,
+        "agreement": found.agreement,
+        "output_sqnr": _finite(found.output_sqnr),
+        "weights_sqnr": _finite(found.weights_sqnr),
+        "granularity": found.granularity,
+        "float": {"classes": found.float_classes, "accuracy": found.float_accuracy},
+        "int8": {"classes": found.int8_classes, "accuracy": found.int8_accuracy},
+        "worst": found.worst.name,
+        "layers": [
+            {
+                "operator": layer.operator,
+                "name": layer.name,
+                "int8_name": layer.int8_name.split(";")[0],
+                "shape": layer.shape,
+                "sqnr": _finite(layer.sqnr),
+                "worst_input": _finite(layer.worst_input),
+                "drop": _finite(layer.drop),
+                "saturated": layer.saturated,
+                "used": layer.used,
+                "channel_ratio": layer.channel_ratio,
+                "dead": layer.dead,
+                "dead_ratio": layer.dead_ratio,
+                "weights_alone": _finite(layer.weights_alone),
+            }
+            for layer in found.layers
+        ],
+        "unmatched": {"float": found.unmatched_float, "int8": found.unmatched_int8},
+        "causes": [
+            {key: getattr(cause, key) for key in ("id", "layer", "evidence", "cure")}
+            for cause in causes
+        ],
+        "warnings": warnings,
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _lines(found: Any, causes: tuple, warnings: list[str], shown: int) -> Iterator[str]:
+    pictures = f"{found.images} picture{'' if found.images == 1 else 's'}"
+    if found.agreement is None:
+        yield f"compared   {pictures}; {found.compared}"
+    else:
+        yield f"agreement  {found.agreement:.2f} on {pictures}: {found.compared}"
+        yield (
+            f"classes    of {found.class_count}, FLOAT names "
+            f"{len(found.float_classes)} and INT8 {len(found.int8_classes)}"
+        )
+    if found.float_accuracy is not None:
+        yield (
+            f"accuracy   FLOAT {found.float_accuracy:.2f}, INT8 "
+            f"{found.int8_accuracy:.2f}"
+        )
+    yield f"output     {_db(found.output_sqnr)} dB"
+    if found.weights_sqnr is not None:
+        yield f"           {_db(found.weights_sqnr)} dB if only the weights are rounded"
+    for warning in warnings:
+        yield f"warning    {warning}"
+    if shown:
+        yield ""
+        yield from _table(found, shown)
+    yield ""
+    if not causes:
+        yield "nothing wrong"
+    for number, cause in enumerate(causes, start=1):
+        yield f"{number}. {cause.id}: {cause.evidence}"
+        yield f"   {cause.cure}"
+
+
+def _table(found: Any, shown: int) -> Iterator[str]:
+    """Print the layers that do most harm: by their weights alone, then by the drop."""
+    ordered = sorted(
+        found.layers,
+        key=lambda layer: (
+            layer is not found.worst,
+            min(_or(layer.weights_alone, math.inf), found.output_sqnr + 20),
+            -layer.drop,
+        ),
+    )
+    yield "  SQNR  drop  alone  ratio  used  layer; the first broke it, or costs most"
+    for layer in ordered[:shown]:
+        alone, ratio = layer.weights_alone, layer.channel_ratio
+        yield (
+            f"{_db(layer.sqnr):>6}{_db(layer.drop):>6}"
+            f"{'' if alone is None else _db(alone):>7}"
+            f"{'' if ratio is None else f'{ratio:.1f}':>7}{layer.used:>6.0%}  "
+            f"{layer.operator} {layer.name}"
+        )
+    yield (
+        "  drop: from the worst input, dB; alone: the output's SQNR if nothing but "
+        "this layer's weights is rounded"
+    )
+    yield "  ratio: widest over median channel; used: share of the range that is filled"
+
+
+def _or(value: float | None, other: float) -> float:
+    return other if value is None else value
+
+
+def _db(value: float) -> str:
+    return f"{value:.1f}" if math.isfinite(value) else "exact" if value > 0 else "none"
+
+
+def _text(values: tuple[float, ...]) -> str:
+    return ",".join(f"{value:g}" for value in values)

@@ -1,0 +1,172 @@
+"""`dlpu compare` names what broke a file, or says in one line what it cannot use."""
+
+import json
+import subprocess
+import sys
+
+from course_lib.cli import dlpu
+from course_lib.quantization import conversion
+from course_lib.vision import datasets, models
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+tf = pytest.importorskip("tensorflow")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with files of the person detector, and pictures in two subfolders."""
+    folder = tmp_path_factory.mktemp("compare")
+    fixed = conversion.fix_batch(models.person_detector())
+    size, _, depth = fixed.input_shape[1:]
+    pictures = datasets.calibration_images(size)
+    if depth == 1:
+        pictures = np.rint(pictures.mean(3, keepdims=True)).astype(np.uint8)
+
+    def integers(values):
+        return conversion.convert_full_integer(
+            fixed,
+            lambda: ([v[None].astype(np.float32)] for v in values),
+            granularity="per-tensor",
+        )
+
+    (folder / "float.tflite").write_bytes(conversion.convert_float(fixed))
+    # Made as `dlpu convert --float` does it when it is told mean and std.
+    other = conversion.fix_batch(models.person_detector(), mean=0.0, std=1.0)
+    (folder / "same.tflite").write_bytes(conversion.convert_float(other))
+    (folder / "good.tflite").write_bytes(integers(pictures[:60]))
+    (folder / "narrow.tflite").write_bytes(integers(pictures[:60] // 8))
+    for number, picture in enumerate(pictures[60:80]):
+        sub = folder / "pictures" / ("0_person" if number % 2 else "1_none")
+        sub.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture.squeeze()).save(sub / f"{number}.png")
+    (folder / "empty").mkdir()
+    (folder / "text.tflite").write_text("not a model")
+    return folder
+
+
+def run(place, *names, images="pictures", options=("--std", "1")):
+    paths = [str(place / name) for name in names]
+    return CliRunner().invoke(
+        dlpu, ["compare", *paths, "--images", str(place / images), *options]
+    )
+
+
+def test_a_good_file_exits_with_0(place):
+    result = run(place, "float.tflite", "good.tflite")
+    assert result.exit_code == 0, result.output
+    assert "on 20 pictures: the largest of 2 probabilities" in result.output
+    assert result.output.endswith("nothing wrong\n")
+    assert "warning" not in result.output
+
+
+def test_a_broken_file_exits_with_1_and_tells_the_cure(place):
+    result = run(place, "float.tflite", "narrow.tflite", options=("--std", "1"))
+    assert result.exit_code == 1, result.output
+    assert "1. calibration: The calibrated ranges are too narrow" in result.output
+    assert "lesson 04" in result.output
+
+
+def test_json_has_the_keys_that_help_tells(place):
+    result = run(
+        place, "float.tflite", "narrow.tflite", options=("--std", "1", "--json")
+    )
+    assert result.exit_code == 1
+    told = json.loads(result.output)
+    said = CliRunner().invoke(dlpu, ["compare", "--help"]).output
+    for key in told:
+        assert key in said, key
+    for table in (told["layers"][0], told["causes"][0], told["float"]):
+        for key in table:
+            assert key in said, key
+    assert told["layers"][0]["operator"] == "INPUT"
+    assert told["causes"][0]["id"] == "calibration"
+    assert told["worst"] in {layer["name"] for layer in told["layers"]}
+
+
+def test_labels_are_the_sorted_subfolders(place):
+    result = run(
+        place,
+        "float.tflite",
+        "good.tflite",
+        options=("--std", "1", "--labels", "--json"),
+    )
+    told = json.loads(result.output)
+    assert 0 <= told["float"]["accuracy"] <= 1
+    loose = run(
+        place,
+        "float.tflite",
+        "good.tflite",
+        images="pictures/1_none",
+        options=("--labels",),
+    )
+    assert loose.exit_code == 2
+    assert "two or more subfolders" in loose.stderr
+
+
+def test_so_many_layers_as_asked(place):
+    for count in (0, 3):
+        options = ("--std", "1", "--layers", str(count))
+        result = run(place, "float.tflite", "good.tflite", options=options)
+        rows = [line for line in result.output.splitlines() if "CONV_2D" in line]
+        assert len(rows) == count
+
+
+def test_the_plot_is_a_picture(place):
+    options = ("--std", "1", "--plot", str(place / "plot.png"))
+    result = run(place, "float.tflite", "good.tflite", options=options)
+    assert result.exit_code == 0, result.output
+    with Image.open(place / "plot.png") as picture:
+        assert min(picture.size) > 300
+        assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_a_wrong_mean_is_doubted(place):
+    options = ("--mean", "127", "--std", "128")
+    result = run(place, "float.tflite", "good.tflite", options=options)
+    assert "INT8's input says mean 0 and std 1, not 127 and 128" in result.output
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "words"),
+    [
+        (("good.tflite", "good.tflite"), (), "--soc cpu --float -o float.tflite"),
+        (("float.tflite", "float.tflite"), (), "expected an int8 .tflite file"),
+        (("none.tflite", "good.tflite"), (), "no such file"),
+        (("text.tflite", "good.tflite"), (), "not a .tflite file"),
+        (("float.tflite", "good.tflite"), ("--plot", "plot.gif"), "ends in .png"),
+        (("float.tflite", "good.tflite"), ("--plot", "no/p.png"), "no such folder"),
+        (("float.tflite", "good.tflite"), ("--std", "0"), "above 0"),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_one_line(place, names, options, words):
+    result = run(place, *names, options=options)
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_folder_without_pictures_is_refused(place):
+    result = run(place, "float.tflite", "good.tflite", images="empty")
+    assert result.exit_code == 2
+    assert "holds no picture" in result.stderr
+
+
+def test_it_never_imports_tensorflow(place):
+    code = (
+        "import sys\n"
+        "from click.testing import CliRunner\n"
+        "from course_lib.cli import dlpu\n"
+        "result = CliRunner().invoke(dlpu, ['compare', *sys.argv[1:]])\n"
+        "assert result.exit_code == 0, result.output\n"
+        "assert 'tensorflow' not in sys.modules\n"
+    )
+    paths = [str(place / name) for name in ("float.tflite", "good.tflite")]
+    images = str(place / "pictures")
+    subprocess.run(
+        [sys.executable, "-c", code, *paths, "--images", images, "--std", "1"],
+        check=True,
+    )
