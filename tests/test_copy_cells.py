@@ -83,6 +83,31 @@ content = full_integer("saved", sorted(Path().glob("*.jpg")), (24, 32), 127.5, 1
 Path("model.tflite").write_bytes(content)
 print("done")
 """,
+    "05_quantization_aware_training": """
+import numpy as np
+
+image = tf_keras.Input((16, 16, 3))
+x = layers.Conv2D(8, 3, padding="same", activation="relu6")(image)
+y = layers.DepthwiseConv2D(3, padding="same", activation="relu6")(x)
+x = layers.Add()([x, layers.Conv2D(8, 1)(y)])
+x = layers.Concatenate()([layers.Conv2D(4, 1)(x), layers.MaxPooling2D(1)(x)])
+x = layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling2D()(x))
+trained = student(tf_keras.Model(image, x))
+rng = np.random.default_rng(0)
+trained.compile("adam", "mse")
+trained.fit(rng.random((32, 16, 16, 3)), rng.random((32, 3)), verbose=0)
+tensors = tf.lite.Interpreter(model_content=full_integer(trained)).get_tensor_details()
+counts = {len(tensor["quantization_parameters"]["scales"]) for tensor in tensors}
+assert max(counts) == 1, counts
+assert {tensor["dtype"] for tensor in tensors} == {np.int8, np.uint8, np.int32}
+try:
+    student(tf_keras.Sequential([tf_keras.Input((8, 8, 3)), layers.ReLU()]))
+except AssertionError as refused:
+    assert "fold" in str(refused)
+else:
+    raise SystemExit("a ReLU of its own was not refused")
+print("done")
+""",
     "06_artpec7": """
 import os
 import sys
@@ -164,6 +189,40 @@ plain = tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 file = tf.lite.Interpreter(model_content=content, experimental_op_resolver_type=plain)
 operators = {entry["op_name"] for entry in file._get_ops_details()}
 assert operators == {"CONV_2D", "AVERAGE_POOL_2D", "FULLY_CONNECTED"}, operators
+print("done")
+""",
+    "12_test_on_your_computer": """
+from pathlib import Path
+
+import tensorflow as tf
+
+tf.keras.utils.set_random_seed(0)
+layers = tf.keras.layers
+stack = [layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3)]
+model = tf.keras.Sequential([tf.keras.Input((8, 8, 3)), *stack])
+pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
+inputs = (pixels / 255).astype(np.float32)
+Path("files").mkdir()
+for name in ("float", "int8"):
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if name == "int8":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([one[None]] for one in inputs)
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+    Path("files", f"{name}.tflite").write_bytes(converter.convert())
+found = {"float": answers("files/float.tflite", inputs)}
+found["int8"] = answers("files/int8.tflite", pixels)
+assert np.array_equal(found["float"], model.predict(inputs, verbose=0).argmax(1))
+share, low, high = interval(found["float"] == found["int8"], np.arange(12) // 3)
+assert 0 <= low <= share <= high <= 1
+assert share > 0.5
+assert interval([1, 1, 0, 0], [0, 0, 1, 1]) == (0.5, 0.0, 1.0)
+try:
+    answers("files/int8.tflite", inputs)
+except AssertionError as error:
+    assert "uint8" in str(error)
+else:
+    raise AssertionError("floats were taken for pixels")
 print("done")
 """,
 }

@@ -82,6 +82,7 @@ class Layer:
         granularity: Of the int8 weights; None without weights.
         channel_ratio: Largest over median output channel, by max |w|, among the weights
             that ever act; None without weights.
+        input_ratio: The same of the input channels; 1 where each has its own output.
         dead: Channels, input or output, that never change in the float file although
             they have weights.
         dead_ratio: How many times these weights enlarge a scale; 1 where they do not.
@@ -107,6 +108,7 @@ class Layer:
     parts: tuple[Part, ...] = ()
     granularity: str | None = None
     channel_ratio: float | None = None
+    input_ratio: float = 1.0
     dead: int = 0
     dead_ratio: float = 1.0
     weights_alone: float | None = None
@@ -805,6 +807,9 @@ class _Run:
         return {
             "granularity": sums.weights.granularity,
             "channel_ratio": _spread(alive.max(axis=_rest(alive))),
+            "input_ratio": 1.0
+            if step.kind == "DEPTHWISE_CONV_2D"
+            else _spread(alive.max(axis=tuple(range(alive.ndim - 1)))),
             "dead": dead,
             "dead_ratio": float((grown / base).max()) if len(base) else 1.0,
         }

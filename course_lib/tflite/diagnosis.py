@@ -37,6 +37,8 @@ DEAD_RATIO = 4.0
 # EfficientNet-Lite0, up to 17 in layers that do no harm. Nets: up to 3, planted 10 and
 # more.
 CHANNEL_RATIO = 4.0
+# The same for the input channels of a layer's weights. Real: up to 4.2, without harm.
+INPUT_RATIO = 8.0
 # The same of activations. Real: up to 6 before the softmax. Nets: up to 5, planted 34
 # and more.
 ACTIVATION_RATIO = 16.0
@@ -272,7 +274,7 @@ def _weights(of: Comparison) -> Iterator[Cause]:
         for layer in blamed
         if layer not in dead
         and layer.granularity == "per-tensor"
-        and layer.channel_ratio >= CHANNEL_RATIO
+        and (layer.channel_ratio >= CHANNEL_RATIO or layer.input_ratio >= INPUT_RATIO)
     ]
     loud = [
         layer
@@ -294,10 +296,12 @@ def _weights(of: Comparison) -> Iterator[Cause]:
         )
     if wide:
         worst = wide[0]
+        inward = worst.input_ratio > worst.channel_ratio
+        ratio = max(worst.input_ratio, worst.channel_ratio)
         yield Cause(
             "unequal-ranges",
             worst.name,
-            f"In {_quoted(worst)} the widest channel is {worst.channel_ratio:.0f} "
+            f"In {_quoted(worst)} the widest {'input ' * inward}channel is {ratio:.0f} "
             "times the median one, and they share a scale; its weights alone bring the "
             f"output to {worst.weights_alone:.0f} dB.",
             _EQUALIZE,
