@@ -130,6 +130,14 @@ def test_a_wrong_mean_is_doubted(place):
     assert "INT8's input says mean 0 and std 1, not 127 and 128" in result.output
 
 
+def test_a_mean_beside_the_one_in_the_graph_is_doubted(place):
+    other = conversion.fix_batch(models.person_detector(), mean=1.0, std=1.0)
+    (place / "inside.tflite").write_bytes(conversion.convert_float(other))
+    for options, doubted in (((), False), (("--mean", "1"), True)):
+        result = run(place, "inside.tflite", "good.tflite", options=options)
+        assert ("FLOAT normalises by itself" in result.output) == doubted
+
+
 @pytest.mark.parametrize(
     ("names", "options", "words"),
     [

@@ -27,6 +27,11 @@ def net(*, prefix="", seed=0, end="softmax", filters=6):
     if end == "two":
         outputs = [layers.Dense(3, name=f"{prefix}a")(x), layers.Dense(5)(x)]
         return tf.keras.Model(entry, outputs)
+    if end == "boxes":
+        scores = layers.Dense(3, activation="softmax", name=f"{prefix}scores")
+        boxes = layers.Dense(4, name=f"{prefix}boxes")
+        other = layers.Dense(4, name=f"{prefix}other")
+        return tf.keras.Model(entry, [boxes(x), scores(x), other(x)])
     size = 1 if end == "sigmoid" else 5
     x = layers.Dense(size, activation=end, name=f"{prefix}last")(x)
     return tf.keras.Model(entry, x)
@@ -227,6 +232,7 @@ def test_one_score_and_several_outputs():
     for end, compared in (
         ("sigmoid", "the one score above or below 0.5"),
         ("two", "the largest of 3 values, which are no probabilities"),
+        ("boxes", "the largest of 3 probabilities"),
     ):
         other = net(end=end)
         again = comparison.compare(

@@ -184,6 +184,14 @@ def test_an_open_height_is_refused():
         conversion.fix_batch(small_model(shape=(None, None, 3)))
 
 
+def test_mixed_precision_is_refused_by_layer():
+    layers = tf.keras.layers
+    half = layers.Conv2D(2, 3, dtype="mixed_float16", name="half")
+    model = tf.keras.Sequential([tf.keras.Input((8, 8, 3)), half, layers.Flatten()])
+    with pytest.raises(UnusableInput, match="layer half computes in float16"):
+        conversion.fix_batch(model)
+
+
 def test_a_vector_is_not_an_image():
     model = tf.keras.Sequential([tf.keras.Input((10,)), tf.keras.layers.Dense(2)])
     with pytest.raises(UnusableInput, match="expected an image"):

@@ -127,6 +127,10 @@ def test_grey_images_that_are_not_square(place):
         ({"output": "nowhere/out.tflite"}, "no such folder to write to"),
         ({"output": "out.bin"}, "expected the name of a .tflite file"),
         ({"options": ("--std", "0")}, "expected numbers above 0"),
+        (
+            {"name": "grey.keras", "options": ("--mean", "1,2,3")},
+            "mean and std have 3 and 1 values: expected 1 for images of 1 channel",
+        ),
     ],
 )
 def test_unusable_input_is_told_in_one_line(place, change, message):

@@ -150,6 +150,11 @@ def test_compensation_lowers_the_error(kind):
     assert error(model, compensated, unseen) < 0.8 * error(model, plain, unseen)
 
 
+def test_a_large_fan_in_is_compensated_in_parts(monkeypatch):
+    monkeypatch.setattr(rounding, "_MOST_INPUTS", 40)
+    test_compensation_lowers_the_error("dense")
+
+
 def test_biases_bring_the_means_back():
     keras.utils.set_random_seed(0)
     image = keras.Input((SIZE, SIZE, 3))

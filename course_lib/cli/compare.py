@@ -119,7 +119,7 @@ def compare(
         labels=labels,
     )
     causes = diagnosis.diagnose(found)
-    warnings = list(_doubts(found, theirs, mean, std, any(inside)))
+    warnings = list(_doubts(found, theirs, mean, std, inside))
     if plot is not None:
         _draw(plot, found, title=f"{int8_file.name} against {float_file.name}")
     if as_json:
@@ -214,11 +214,16 @@ def _doubts(
     theirs: Any,
     mean: tuple[float, ...],
     std: tuple[float, ...],
-    inside: bool,
+    inside: list[bool],
 ) -> Iterator[str]:
     """Tell what makes the comparison itself doubtful."""
     entry = theirs.inputs[0]
-    if entry.dtype == "uint8" and len(entry.scales) == 1 and not inside:
+    if inside[0] and (set(mean), set(std)) != ({0.0}, {1.0}):
+        yield (
+            "FLOAT normalises by itself: leave --mean and --std out, unless the model "
+            "was trained with both"
+        )
+    if entry.dtype == "uint8" and len(entry.scales) == 1 and not any(inside):
         told = 1 / entry.scale, float(entry.zero_point)
         same = len(mean) == len(std) == 1 and (
             abs(std[0] / told[0] - 1) < 0.02 and abs(mean[0] - told[1]) <= 1

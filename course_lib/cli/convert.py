@@ -217,6 +217,7 @@ def convert(
     report = making.make(ordered, output, fixed, images, mend=mend, **normalisation)
     report["warnings"] += _doubts(fixed.normalises, mean, std)
     report["images_found"] = len(paths)
+    in_graph = in_graph and (set(mean), set(std)) != ({0.0}, {1.0})
     report["in_graph"] = f"(pixel - {_text(mean)}) / {_text(std)}" if in_graph else None
     if as_json:
         click.echo(json.dumps(report, indent=2))

@@ -365,6 +365,13 @@ def _of_keras(model: Any) -> tuple[Callable, str, list]:
     names = [tensor.name for tensor in inputs]
     _only_one(names)
     _only_float(names[0], inputs[0].dtype)
+    for layer in model._flatten_layers():
+        if getattr(layer, "compute_dtype", "") in ("float16", "bfloat16"):
+            raise UnusableInput(
+                f"layer {layer.name} computes in {layer.compute_dtype}, as mixed "
+                "precision does: expected float32; build the model without that "
+                "policy and copy the weights with set_weights"
+            )
     shape = list(inputs[0].shape)
     return partial(model, training=False), names[0], shape
 
@@ -417,11 +424,28 @@ def _image_shape(name: str, shape: list) -> tuple[int, int, int, int]:
     return (1, *shape[1:])
 
 
+def per_channel(
+    mean: float | Sequence[float], std: float | Sequence[float], *, channels: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and std with one value a channel, float32.
+
+    Raises:
+        UnusableInput: When there are neither one nor so many.
+    """
+    if any(np.size(value) not in (1, channels) for value in (mean, std)):
+        wanted = "1" if channels == 1 else f"1 or {channels}"
+        raise UnusableInput(
+            f"mean and std have {np.size(mean)} and {np.size(std)} values: expected "
+            f"{wanted} for images of {channels} channel{'s'[: channels > 1]}"
+        )
+    return tuple(np.broadcast_to(np.float32(v), channels) for v in (mean, std))
+
+
 def _normalisation(mean: Any, std: Any, *, channels: int) -> Any:
     """Return a function that normalises an image inside the graph."""
     import tensorflow as tf
 
-    mean, std = (np.broadcast_to(np.float32(value), channels) for value in (mean, std))
+    mean, std = per_channel(mean, std, channels=channels)
     if np.all(mean == 0) and np.all(std == 1):
         return lambda image: image
     # As a 1×1 depthwise convolution it is one operator that every DLPU has.

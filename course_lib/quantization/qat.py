@@ -261,7 +261,8 @@ def distil(
 
     tf_keras = require_keras2()
     with quiet():
-        targets = _listed(teacher.predict(inputs, batch_size=batch_size, verbose=0))
+        answers = teacher.predict(inputs, batch_size=batch_size, verbose=0)
+        targets = tf.nest.flatten(answers)  # a dict in the order of its keys, as Keras
         shapes = [tuple(target.shape[1:]) for target in targets]
         found = [tuple(tensor.shape[1:]) for tensor in student.outputs]
         if shapes != found:

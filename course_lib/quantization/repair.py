@@ -353,7 +353,7 @@ def _normalising(model: Any, mean: Any, std: Any) -> Any:
 
         shape = model.input_shape
         channels = shape[-1]
-        mean, std = (np.broadcast_to(np.float32(v), channels) for v in (mean, std))
+        mean, std = conversion.per_channel(mean, std, channels=channels)
         image = keras.Input(batch_shape=shape, name="pixels")
         layer = keras.layers.DepthwiseConv2D(1, name="normalise")
         outputs = model(layer(image))

@@ -33,6 +33,9 @@ _DAMPING = 0.01
 _BLOCK = 64
 # Up to this fan-in, each output channel gets a Hessian of its own.
 _SMALL_FAN_IN = 64
+# Above this fan-in, as Dense layers behind Flatten have, errors are compensated within
+# parts of the inputs: memory grows with the square of a part, time with its cube.
+_MOST_INPUTS = 4096
 # How much an output counts that the activation clips.
 _CLIPPED_WEIGHT = 0.02
 # Outputs this near to a bound, as a share of their span, count in full: rounding moves
@@ -607,7 +610,16 @@ def _chosen(
     counts = products.weights_of_samples()
     if clip_ratios:
         scales = scale * np.reshape(clip_ratios, (-1, 1, 1, 1))
-        steps = _compensated(kernel, _hessian(products.entering, counts), scales)
+        parts = np.array_split(np.arange(fan_in), -(-fan_in // _MOST_INPUTS))
+        steps = [
+            _compensated(
+                kernel[:, part[0] : part[-1] + 1],
+                _hessian(products.entering[:, :, part[0] : part[-1] + 1], counts),
+                scales,
+            )
+            for part in parts
+        ]
+        steps = np.concatenate(steps, axis=2)
         candidates = np.concatenate(
             [candidates, _to_the_end(steps, per_channel) * scales]
         )

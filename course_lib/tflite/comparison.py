@@ -698,13 +698,17 @@ class _Run:
         return [inputs.get(ours.index) for ours, _ in self.ends]
 
     def _place_of_classes(self) -> int | None:
-        """Return the first output with one value a class, or one score."""
+        """Return the output with one value a class, or one score.
+
+        Of several, one that ends in SOFTMAX or LOGISTIC: boxes have values too.
+        """
+        found: list[tuple[bool, int]] = []
         for n, (tensor, _) in enumerate(self.ends):
             size = math.prod(tensor.shape)
             kind = getattr(self.by_output.get(tensor.index), "kind", "")
             if size == max(tensor.shape, default=0) and (size > 1 or kind in _SCORES):
-                return n
-        return None
+                found.append((kind not in ("SOFTMAX", *_SCORES), n))
+        return min(found)[1] if found else None
 
     def add(self, ours: dict[int, np.ndarray], theirs: dict[int, np.ndarray]) -> None:
         for sums in self.sums:
