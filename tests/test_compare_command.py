@@ -96,6 +96,16 @@ def test_labels_are_the_sorted_subfolders(place):
     )
     told = json.loads(result.output)
     assert 0 <= told["float"]["accuracy"] <= 1
+    assert told["warnings"] == []
+    (place / "pictures" / "2_else").mkdir()
+    more = run(
+        place,
+        "float.tflite",
+        "good.tflite",
+        options=("--std", "1", "--labels"),
+    )
+    (place / "pictures" / "2_else").rmdir()
+    assert "3 subfolders for 2 classes" in more.output
     loose = run(
         place,
         "float.tflite",

@@ -192,6 +192,19 @@ def test_mixed_precision_is_refused_by_layer():
         conversion.fix_batch(model)
 
 
+def test_weights_that_are_nan_are_refused_by_layer():
+    layers = tf.keras.layers
+    bad = layers.Conv2D(
+        2,
+        3,
+        kernel_initializer=lambda shape, dtype=None: tf.fill(shape, np.float32(np.nan)),
+        name="bad",
+    )
+    model = tf.keras.Sequential([tf.keras.Input((8, 8, 3)), bad, layers.Flatten()])
+    with pytest.raises(UnusableInput, match="layer bad has weights that are NaN"):
+        conversion.fix_batch(model)
+
+
 def test_a_vector_is_not_an_image():
     model = tf.keras.Sequential([tf.keras.Input((10,)), tf.keras.layers.Dense(2)])
     with pytest.raises(UnusableInput, match="expected an image"):

@@ -85,6 +85,7 @@ print("done")
 """,
     "05_quantization_aware_training": """
 import numpy as np
+import tf_keras
 
 image = tf_keras.Input((16, 16, 3))
 x = layers.Conv2D(8, 3, padding="same", activation="relu6")(image)
@@ -99,6 +100,7 @@ trained.fit(rng.random((32, 16, 16, 3)), rng.random((32, 3)), verbose=0)
 tensors = tf.lite.Interpreter(model_content=full_integer(trained)).get_tensor_details()
 counts = {len(tensor["quantization_parameters"]["scales"]) for tensor in tensors}
 assert max(counts) == 1, counts
+assert tuple(tensors[0]["shape_signature"]) == (1, 16, 16, 3)
 assert {tensor["dtype"] for tensor in tensors} == {np.int8, np.uint8, np.int32}
 try:
     student(tf_keras.Sequential([tf_keras.Input((8, 8, 3)), layers.ReLU()]))

@@ -163,12 +163,14 @@ def test_distil_lowers_the_loss_and_repeats_itself(model):
     assert all(map(np.array_equal, weights, others))
 
 
-def test_distil_without_softmax_and_with_two_outputs():
+@pytest.mark.parametrize("named", [False, True])
+def test_distil_without_softmax_and_with_two_outputs(named):
     image = keras.Input((SIZE, SIZE, 3))
     x = keras.layers.Conv2D(4, 3, activation="relu")(image)
     boxes = keras.layers.Conv2D(4, 1, name="boxes")(x)
     scores = keras.layers.Conv2D(2, 1, activation="sigmoid", name="scores")(x)
-    teacher = keras.Model(image, [boxes, scores])
+    both = {"scores": scores, "boxes": boxes} if named else [boxes, scores]
+    teacher = keras.Model(image, both)
     student = qat.prepare(teacher, inputs(), mean=MEAN, std=STD)
     for layer in ("boxes", "scores"):
         student.get_layer(f"quant_{layer}").layer.bias.assign_add(
@@ -221,13 +223,16 @@ def test_the_converter_rounds_nothing_that_training_rounded(model, student):
     assert len(kernels) == len(others) == 5
 
 
-def test_keras2_becomes_keras3():
+def test_keras2_becomes_keras3(tmp_path):
     old = functional(tf_keras)
     new = qat.from_keras2(old)
     assert isinstance(new, keras.Model)
     np.testing.assert_allclose(
         new.predict(inputs(), verbose=0), old.predict(inputs(), verbose=0), atol=1e-5
     )
+    old.save(tmp_path / "old.keras")
+    read = conversion.read_model(tmp_path / "old.keras")
+    np.testing.assert_array_equal(read(inputs()), new(inputs()))
     with pytest.raises(UnusableInput, match="is no Sequential"):
         qat.from_keras2(type("Own", (tf_keras.Model,), {})())
 

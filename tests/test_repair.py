@@ -93,3 +93,13 @@ def test_three_means_become_a_layer_of_the_file():
 def test_too_few_images_are_refused(reader):
     with pytest.raises(UnusableInput, match="19 images: expected 20 or more"):
         repair.repair(reader, KNOWN[:19])
+
+
+def test_images_of_several_sizes_are_refused(reader):
+    with pytest.raises(UnusableInput, match="several shapes"):
+        repair.repair(reader, [*KNOWN[:20], KNOWN[0][1:]])
+
+
+def test_a_std_of_0_is_refused_before_the_converter_dies_of_it(reader):
+    with pytest.raises(UnusableInput, match="std above 0"):
+        repair.repair(reader, KNOWN, std=0.0)

@@ -120,6 +120,12 @@ def compare(
     )
     causes = diagnosis.diagnose(found)
     warnings = list(_doubts(found, theirs, mean, std, inside))
+    if labelled and len(_classes(folder)) != found.class_count:
+        warnings.append(
+            f"{len(_classes(folder))} subfolders for {found.class_count} classes: the "
+            "accuracy counts them as the first ones; make an empty subfolder for each "
+            "class without pictures"
+        )
     if plot is not None:
         _draw(plot, found, title=f"{int8_file.name} against {float_file.name}")
     if as_json:
@@ -193,13 +199,17 @@ def _images(
     return np.stack(images), labels
 
 
-def _labels(folder: Path, paths: list[Path]) -> list[int]:
-    """Number the subfolders; an empty one is a class too."""
-    names = sorted(
+def _classes(folder: Path) -> list[str]:
+    return sorted(
         path.name
         for path in folder.iterdir()
         if path.is_dir() and not path.name.startswith(".")
     )
+
+
+def _labels(folder: Path, paths: list[Path]) -> list[int]:
+    """Number the subfolders; an empty one is a class too."""
+    names = _classes(folder)
     loose = [path for path in paths if path.parent == folder]
     if loose or len(names) < 2:
         raise UnusableInput(
@@ -234,6 +244,13 @@ def _doubts(
                 f"{_text(mean)} and {_text(std)}: one of them is wrong; its real "
                 "values are quantized here, a camera would send the pixels"
             )
+    entering = found.layers[0].sqnr
+    if entering < 12:  # real files: 30 dB and more
+        yield (
+            f"the files do not see the same pictures: their inputs agree to "
+            f"{_db(entering)} dB; they were made with different --mean and --std, or "
+            "these are wrong here"
+        )
     if found.images < 16:
         yield f"{found.images} pictures: take 16 or more, of all that the model knows"
     for name, layers in (
@@ -312,10 +329,26 @@ def _lines(found: Any, causes: tuple, warnings: list[str], shown: int) -> Iterat
         yield from _table(found, shown)
     yield ""
     if not causes:
-        yield "nothing wrong"
+        yield _verdict(found)
     for number, cause in enumerate(causes, start=1):
         yield f"{number}. {cause.id}: {cause.evidence}"
         yield f"   {cause.cure}"
+
+
+def _verdict(found: Any) -> str:
+    """Say what no cause means: a file may differ and still be far from broken."""
+    from course_lib.tflite import diagnosis
+
+    if (
+        found.agreement is not None
+        and found.images >= diagnosis.ENOUGH_IMAGES
+        and found.agreement < diagnosis.KEPT_AGREEMENT
+    ):
+        return (
+            "no single cause; where these answers matter, try `dlpu convert --repair` "
+            "(lesson 07)"
+        )
+    return "nothing wrong"
 
 
 def _table(found: Any, shown: int) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -168,6 +169,10 @@ def convert(
     if not output.parent.is_dir():
         raise UnusableInput(
             f"{output.parent}: no such folder to write to: make it first"
+        )
+    if not os.access(output.parent, os.W_OK):  # told before minutes of work
+        raise UnusableInput(
+            f"{output}: could not be written (Permission denied): choose another place"
         )
     if folder is None and ordered.needs_images:
         raise UnusableInput(

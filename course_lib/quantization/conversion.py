@@ -5,6 +5,7 @@ TensorFlow is imported when a function first needs it.
 """
 
 import contextlib
+import json
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -340,8 +341,27 @@ def read_model(path: Path | str) -> Any:
         raise UnusableInput(
             f"{path}: damaged, or not a .keras file: save or copy the model again"
         )
-    with _one_line(f"{path}: not a readable .keras file"):
-        return tf.keras.models.load_model(path, compile=False)
+    try:
+        with _one_line(f"{path}: not a readable .keras file"):
+            return tf.keras.models.load_model(path, compile=False)
+    except UnusableInput:
+        if not _is_of_keras2(path):
+            raise
+    # Keras 3 refuses batch normalization and depthwise convolutions of Keras 2.
+    from course_lib.quantization import qat
+
+    tf_keras = qat.require_keras2()
+    with _one_line(f"{path}: not a readable .keras file of Keras 2"):
+        return qat.from_keras2(tf_keras.models.load_model(path, compile=False))
+
+
+def _is_of_keras2(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            version = json.loads(archive.read("metadata.json"))["keras_version"]
+    except (KeyError, TypeError, ValueError, zipfile.BadZipFile):
+        return False
+    return str(version).startswith("2.")
 
 
 def _refuse_loops(function: Any) -> None:
@@ -371,6 +391,11 @@ def _of_keras(model: Any) -> tuple[Callable, str, list]:
                 f"layer {layer.name} computes in {layer.compute_dtype}, as mixed "
                 "precision does: expected float32; build the model without that "
                 "policy and copy the weights with set_weights"
+            )
+        if any(w.dtype.kind == "f" and np.isnan(w).any() for w in layer.get_weights()):
+            raise UnusableInput(
+                f"layer {layer.name} has weights that are NaN, as after a training "
+                "that diverged: expected numbers; train again with a smaller rate"
             )
     shape = list(inputs[0].shape)
     return partial(model, training=False), names[0], shape

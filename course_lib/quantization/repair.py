@@ -123,6 +123,15 @@ def repair(
             f"{len(images)} images: expected {FEWEST_IMAGES} or more to repair with, "
             "better 100 varied ones"
         )
+    if not (
+        np.isfinite(mean).all() and np.isfinite(std).all() and np.greater(std, 0).all()
+    ):
+        raise UnusableInput("mean and std: expected finite numbers, std above 0")
+    if len({np.shape(image) for image in images}) > 1:
+        raise UnusableInput(
+            "the images have several shapes: expected the model's; crop them, with "
+            "datasets.centre_crop(image, size=...)"
+        )
     if np.ndim(mean) > 0 or np.ndim(std) > 0:
         # Three means and stds have no place in the input's scale.
         model, mean, std = _normalising(model, mean, std), 0.0, 1.0

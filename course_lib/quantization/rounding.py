@@ -298,6 +298,7 @@ def _walk(
         raise UnusableInput(f"granularity {granularity!r}: expected {GRANULARITIES}")
     if samples < 1:
         raise UnusableInput(f"samples={samples}: expected 1 or more")
+    inputs = np.asarray(inputs)
     with quiet():
         folded = folding.fold(model)
         _check(folded, inputs)

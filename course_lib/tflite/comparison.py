@@ -468,8 +468,8 @@ def _entries(
         raise UnusableInput("mean and std: expected finite numbers, std above 0")
     if any(of.size not in (1, images.shape[-1]) for of in (mean, std)):
         raise UnusableInput(
-            f"mean and std have {mean.size} and {std.size} values: expected 1, or "
-            f"{images.shape[-1]} for these images"
+            f"mean and std have {mean.size} and {std.size} values: expected 1, or one "
+            f"for each channel of the images, which have {images.shape[-1]}"
         )
     real = (images - mean.astype(np.float32)) / std.astype(np.float32)
     entry = theirs.inputs[0]
@@ -859,7 +859,7 @@ class _Run:
         if labels.min() < 0 or labels.max() >= size:
             raise UnusableInput(
                 f"labels reach {labels.min()}..{labels.max()}: the model has classes "
-                f"0..{size - 1}"
+                f"0..{size - 1}; expected a label, or a subfolder, for each of these"
             )
         return result | {
             "float_accuracy": float(np.mean(first == labels)),
