@@ -311,6 +311,8 @@ def test_wrong_inputs_are_refused(model):
         qat.prepare(model, inputs() / 128, mean=MEAN, std=STD)
     with pytest.raises(UnusableInput, match="expected one or more of"):
         qat.prepare(model, inputs()[:, :8], mean=MEAN, std=STD)
+    with pytest.raises(UnusableInput, match="expected one number each"):
+        qat.prepare(model, inputs(), mean=(MEAN,) * 3, std=STD)
     with pytest.raises(UnusableInput, match="granularity"):
         qat.prepare(model, inputs(), granularity="per-layer", mean=MEAN, std=STD)
     with pytest.raises(UnusableInput, match="input and output type"):

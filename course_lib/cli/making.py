@@ -1,6 +1,6 @@
 """What `dlpu convert` makes for each chip, and what it reports of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -11,6 +11,9 @@ from course_lib.dlpu import socs
 from course_lib.errors import UnusableInput
 
 import numpy as np
+
+# Below this agreement on the judging images, a repair is called insufficient.
+_ENOUGH = 0.8
 
 
 @dataclass(frozen=True)
@@ -151,9 +154,26 @@ def _full_integer(
     else:
         repaired = mend(**wanted)
         content, report["repair"] = repaired.content, _repair(repaired)
+        report["warnings"] += _doubts(repaired)
     _tflite(report, output, content)
     if ordered.soc and ordered.soc.id == "artpec7":
         _compile(report, output)
+
+
+def _doubts(repaired: Any) -> Iterator[str]:
+    """Tell where a repair proves nothing, or is not enough."""
+    best = [tried for tried in repaired.attempts if tried.kept][-1]
+    if repaired.classes == 1:
+        yield (
+            "the float model names one class for all judging images: mend the model, "
+            "or give images of more classes"
+        )
+    elif best.agreement is not None and best.agreement < _ENOUGH:
+        yield (
+            f"the best file answers only {best.agreement:.2f} of the judging images "
+            "as the float model does: `dlpu compare` looks for the cause; try "
+            "--thorough, more images, or training (lesson 05)"
+        )
 
 
 def _repair(repaired: Any) -> dict[str, Any]:

@@ -385,7 +385,7 @@ def _of_keras(model: Any) -> tuple[Callable, str, list]:
     names = [tensor.name for tensor in inputs]
     _only_one(names)
     _only_float(names[0], inputs[0].dtype)
-    for layer in model._flatten_layers():
+    for layer in model._flatten_layers(include_self=False):
         if getattr(layer, "compute_dtype", "") in ("float16", "bfloat16"):
             raise UnusableInput(
                 f"layer {layer.name} computes in {layer.compute_dtype}, as mixed "

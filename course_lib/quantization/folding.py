@@ -274,8 +274,8 @@ def _functional(model: Any) -> Any:
     if not isinstance(model, keras.Model):
         kind = f"{type(model).__module__.split('.')[0]}.{type(model).__name__}"
         raise UnusableInput(
-            f"a {kind} was given: expected a Keras 3 model; load a model of Keras 2 "
-            "from its .keras file without TF_USE_LEGACY_KERAS"
+            f"a {kind} was given: expected a Keras 3 model; carry a model of Keras 2 "
+            "over with qat.from_keras2"
         )
     if isinstance(model, keras.Sequential):
         if not model.built:

@@ -608,6 +608,11 @@ def _checked(inputs: np.ndarray, model: Any, *, mean: float, std: float) -> np.n
         raise UnusableInput(
             f"the model has {len(model.inputs)} inputs: expected one image"
         )
+    if np.ndim(mean) or np.ndim(std):
+        raise UnusableInput(
+            "mean and std: expected one number each, which the input's scale holds; "
+            "put three into the model, as its first layer"
+        )
     inputs = np.asarray(inputs, np.float32)
     shape = tuple(model.inputs[0].shape[1:])
     if not len(inputs) or inputs.shape[1:] != shape:

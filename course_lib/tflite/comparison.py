@@ -466,10 +466,11 @@ def _entries(
     mean, std = np.float64(mean), np.float64(std)
     if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
         raise UnusableInput("mean and std: expected finite numbers, std above 0")
-    if any(of.size not in (1, images.shape[-1]) for of in (mean, std)):
+    depth = images.shape[-1]
+    if any(of.size not in (1, depth) for of in (mean, std)):
         raise UnusableInput(
-            f"mean and std have {mean.size} and {std.size} values: expected 1, or one "
-            f"for each channel of the images, which have {images.shape[-1]}"
+            f"mean and std have {mean.size} and {std.size} values: expected "
+            f"{'1' if depth == 1 else f'1, or {depth}'} for these images"
         )
     real = (images - mean.astype(np.float32)) / std.astype(np.float32)
     entry = theirs.inputs[0]
