@@ -7,8 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from course_lib.cli import dlpu, printable
-from course_lib.cli.convert import Values
+from course_lib.cli import dlpu, pictures, printable
 from course_lib.errors import UnusableInput
 
 import click
@@ -27,18 +26,12 @@ import click
 )
 @click.option(
     "--mean",
-    type=Values(),
+    type=pictures.Values(),
     help="FLOAT takes (pixel - mean) / std; default 0, and std 255, or 1 for a file "
     "that normalises by itself.",
 )
-@click.option("--std", type=Values(), help="See --mean.")
-@click.option(
-    "--channels",
-    type=click.Choice(["rgb", "bgr"]),
-    default="rgb",
-    show_default=True,
-    help="Order of the colours that the model was trained on.",
-)
+@click.option("--std", type=pictures.Values(), help="See --mean.")
+@pictures.channels_option
 @click.option(
     "--labels",
     "labelled",
@@ -180,22 +173,12 @@ def _images(
             "FLOAT does not take one picture [1, height, width, channels]: expected "
             "one such input"
         )
-    if find_spec("PIL") is None:
-        raise UnusableInput(
-            "the package PIL is missing: install the extra `convert`, with "
-            "`pip install '.[convert]'` in a clone of the course"
-        )
+    pictures.require("PIL")
     from course_lib.vision import datasets
 
-    height, width, depth = model.inputs[0].shape[1:]
     paths = datasets.image_files(folder)
     labels = _labels(folder, paths) if labelled else None
-    images = [
-        datasets.centre_crop(
-            datasets.read_image(path, channels=depth), size=(height, width)
-        )[..., :: -1 if channels == "bgr" else 1]
-        for path in paths
-    ]
+    images = pictures.crops(paths, model.inputs[0].shape[1:], channels=channels)
     return np.stack(images), labels
 
 
@@ -241,8 +224,9 @@ def _doubts(
         if not same:
             yield (
                 f"INT8's input says mean {told[1]:g} and std {told[0]:.4g}, not "
-                f"{_text(mean)} and {_text(std)}: one of them is wrong; its real "
-                "values are quantized here, a camera would send the pixels"
+                f"{pictures.text(mean)} and {pictures.text(std)}: one of them is "
+                "wrong; its real values are quantized here, a camera would send the "
+                "pixels"
             )
     entering = found.layers[0].sqnr
     if entering < 12:  # real files: 30 dB and more
@@ -383,7 +367,3 @@ def _or(value: float | None, other: float) -> float:
 
 def _db(value: float) -> str:
     return f"{value:.1f}" if math.isfinite(value) else "exact" if value > 0 else "none"
-
-
-def _text(values: tuple[float, ...]) -> str:
-    return ",".join(f"{value:g}" for value in values)

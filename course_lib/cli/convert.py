@@ -3,37 +3,18 @@
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from course_lib.cli import dlpu, printable
+from course_lib.cli import dlpu, pictures, printable
 from course_lib.errors import UnusableInput
 
 import click
 
 # More images make the ranges no better and the conversion slower.
 MOST_IMAGES = 200
-
-
-class Values(click.ParamType):
-    """One number, or three separated by commas."""
-
-    name = "N|N,N,N"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
-        """Return the numbers of an option, or refuse its text."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            numbers = tuple(float(part) for part in str(value).split(","))
-        except ValueError:
-            numbers = ()
-        if len(numbers) not in (1, 3) or not all(map(math.isfinite, numbers)):
-            self.fail(f"{value!r}: expected one number, or three like 124,116,104")
-        return numbers
 
 
 @dlpu.command(short_help="Convert a float model to the file that a chip takes.")
@@ -67,21 +48,19 @@ class Values(click.ParamType):
 )
 @click.option(
     "--mean",
-    type=Values(),
+    type=pictures.Values(),
     default="0",
     show_default=True,
     help="The model was trained on (pixel - mean) / std.",
 )
 @click.option(
-    "--std", type=Values(), default="255", show_default=True, help="See --mean."
-)
-@click.option(
-    "--channels",
-    type=click.Choice(["rgb", "bgr"]),
-    default="rgb",
+    "--std",
+    type=pictures.Values(),
+    default="255",
     show_default=True,
-    help="Order of the colours that the model was trained on.",
+    help="See --mean.",
 )
+@pictures.channels_option
 @click.option(
     "--io",
     type=click.Choice(["uint8", "int8"]),
@@ -163,7 +142,7 @@ def convert(
             "one, such as --soc artpec8 makes; leave --repair out"
         )
     if any(value <= 0 for value in std):
-        raise UnusableInput(f"--std {_text(std)}: expected numbers above 0")
+        raise UnusableInput(f"--std {pictures.text(std)}: expected numbers above 0")
     if output.is_dir() or output.suffix != ordered.suffix:
         raise UnusableInput(
             f"{output}: expected the name of a {ordered.suffix} file to write"
@@ -180,12 +159,7 @@ def convert(
         raise UnusableInput(
             "--images is missing: expected a folder with 100 to 200 varied images"
         )
-    missing = [name for name in ("PIL", "tensorflow") if find_spec(name) is None]
-    if missing:
-        raise UnusableInput(
-            f"the package {missing[0]} is missing: install the extra `convert`, with "
-            "`pip install '.[convert]'` in a clone of the course"
-        )
+    pictures.require("PIL", "tensorflow")
     from course_lib.quantization import conversion
     from course_lib.vision import datasets
 
@@ -201,13 +175,7 @@ def convert(
     fixed = conversion.fix_batch(
         loaded, **({"mean": mean, "std": std} if in_graph else {})
     )
-    height, width, depth = fixed.input_shape[1:]
-    images = [
-        datasets.centre_crop(
-            datasets.read_image(path, channels=depth), size=(height, width)
-        )[..., :: -1 if channels == "bgr" else 1]
-        for path in chosen
-    ]
+    images = pictures.crops(chosen, fixed.input_shape[1:], channels=channels)
     normalisation = (
         {"mean": 0.0, "std": 1.0} if in_graph else {"mean": mean[0], "std": std[0]}
     )
@@ -225,7 +193,9 @@ def convert(
     report["warnings"] += _doubts(fixed.normalises, mean, std)
     report["images_found"] = len(paths)
     in_graph = in_graph and (set(mean), set(std)) != ({0.0}, {1.0})
-    report["in_graph"] = f"(pixel - {_text(mean)}) / {_text(std)}" if in_graph else None
+    report["in_graph"] = (
+        f"(pixel - {pictures.text(mean)}) / {pictures.text(std)}" if in_graph else None
+    )
     if as_json:
         click.echo(json.dumps(report, indent=2))
     else:
@@ -253,8 +223,8 @@ def _doubts(
         )
     if max(std) < 1.5 and set(std) != {1.0}:
         yield (
-            f"--std {_text(std)} is for pixels of 0..1, expected for 0..255: multiply "
-            "mean and std by 255"
+            f"--std {pictures.text(std)} is for pixels of 0..1, expected for 0..255: "
+            "multiply mean and std by 255"
         )
 
 
@@ -341,7 +311,3 @@ def _told(entry: dict[str, Any]) -> str:
         f"{told}, {entry['bytes']} bytes, scale {entry['scale']:.9g}, zero point "
         f"{entry['zero_point']}"
     )
-
-
-def _text(values: Sequence[float]) -> str:
-    return ",".join(f"{value:g}" for value in values)

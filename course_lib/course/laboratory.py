@@ -146,7 +146,7 @@ def _places(model: Any) -> list[_Place]:
         if reader.kind not in folding.CONVOLUTIONS:
             continue
         relu = made_by[reader.inputs[0]]
-        if not _is_relu(relu.layer):
+        if folding.rectifier(relu) != "relu":
             continue
         before, after = made_by[relu.inputs[0]], read_by.get(reader.outputs[0])
         alone = all(uses[call.outputs[0]] == 1 for call in (before, relu, reader))
@@ -158,10 +158,3 @@ def _places(model: Any) -> list[_Place]:
             "convolution, batch normalization: expected a model that is built so"
         )
     return places
-
-
-def _is_relu(layer: Any) -> bool:
-    if type(layer).__name__ == "ReLU":
-        return (layer.max_value, layer.negative_slope, layer.threshold) == (None, 0, 0)
-    own = layer.activation if type(layer).__name__ == "Activation" else None
-    return getattr(own, "__name__", "") == "relu"

@@ -104,11 +104,11 @@ def convert_float(model: Any, *, float16: bool = False) -> bytes:
     """
     import tensorflow as tf
 
-    converter = _converter(model)
+    converter = converter_of(model)
     if float16:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
-    return _convert(converter)
+    return run(converter)
 
 
 def convert_full_integer(
@@ -140,13 +140,10 @@ def convert_full_integer(
 
     Introduced in notebook 04.
     """
-    if granularity not in GRANULARITIES:
-        raise UnusableInput(f"granularity {granularity!r}: expected {GRANULARITIES}")
-    if io not in IO_TYPES:
-        raise UnusableInput(f"input and output type {io!r}: expected {IO_TYPES}")
+    check_form(granularity=granularity, io=io)
     import tensorflow as tf
 
-    converter = _converter(model)
+    converter = converter_of(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = dataset
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -155,7 +152,7 @@ def convert_full_integer(
     converter._experimental_disable_per_channel_quantization_for_dense_layers = (
         not dense_per_channel
     )
-    content = _convert(converter)
+    content = run(converter)
     verify_full_integer(content, granularity=granularity, io=io)
     return content
 
@@ -298,7 +295,16 @@ def _fixed(model: Any) -> FixedModel:
     return model if isinstance(model, FixedModel) else fix_batch(model)
 
 
-def _converter(model: Any) -> Any:
+def check_form(*, granularity: str, io: str = IO_TYPES[0]) -> None:
+    """Refuse a granularity, or a type of input and output, that is none."""
+    if granularity not in GRANULARITIES:
+        raise UnusableInput(f"granularity {granularity!r}: expected {GRANULARITIES}")
+    if io not in IO_TYPES:
+        raise UnusableInput(f"input and output type {io!r}: expected {IO_TYPES}")
+
+
+def converter_of(model: Any) -> Any:
+    """Return TensorFlow's converter for a model; nothing is set on it yet."""
     import tensorflow as tf
 
     function = _fixed(model).function
@@ -307,7 +313,8 @@ def _converter(model: Any) -> Any:
     return tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
 
 
-def _convert(converter: Any) -> bytes:
+def run(converter: Any) -> bytes:
+    """Convert without chatter, and refuse in one line what the converter refuses."""
     with quiet(), _one_line("the TFLite converter refused the model"):
         return converter.convert()
 

@@ -186,7 +186,7 @@ class _Folding:
             while follower is not None and follower.kind in _ONLY_IN_TRAINING:
                 done.add(id(follower))
                 last, follower = follower, self._only_reader(follower)
-            activation = follower and _activation(follower)
+            activation = follower and rectifier(follower)
             if activation and layer["activation"] == "linear":
                 layer["activation"] = activation
                 last = follower
@@ -357,8 +357,8 @@ def _scaled(
     return [kernel, bias * factor + shift]
 
 
-def _activation(call: Call) -> str | None:
-    """Return "relu" or "relu6" for a layer that is one of them."""
+def rectifier(call: Call) -> str | None:
+    """Return "relu" or "relu6" for a layer that is one of them, which a file fuses."""
     layer = call.layer
     if call.kind == "ReLU":
         plain = layer.negative_slope == 0 and layer.threshold == 0

@@ -178,10 +178,7 @@ def prepare(
 
     Introduced in notebook 05.
     """
-    if granularity not in conversion.GRANULARITIES:
-        raise UnusableInput(
-            f"granularity {granularity!r}: expected {conversion.GRANULARITIES}"
-        )
+    conversion.check_form(granularity=granularity)
     tf_keras, quantization = require_keras2(), _quantization()
     if isinstance(model, tf_keras.Model):
         model = from_keras2(model)
@@ -312,32 +309,15 @@ def convert(
 
     Introduced in notebook 05.
     """
-    if io not in conversion.IO_TYPES:
-        raise UnusableInput(
-            f"input and output type {io!r}: expected {conversion.IO_TYPES}"
-        )
-    if granularity not in conversion.GRANULARITIES:
-        raise UnusableInput(
-            f"granularity {granularity!r}: expected {conversion.GRANULARITIES}"
-        )
-    fixed = conversion.fix_batch(student)
-    with quiet():
-        import tensorflow as tf
+    conversion.check_form(granularity=granularity, io=io)
+    import tensorflow as tf
 
-        converter = tf.lite.TFLiteConverter.from_concrete_functions(
-            [fixed.function], tf.Module()
-        )
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.inference_input_type = tf.as_dtype(io)
-        converter.inference_output_type = tf.as_dtype(io)
-        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-        try:
-            content = converter.convert()
-        except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UnusableInput(
-                f"the TFLite converter refused the model: {reason[:300]}"
-            ) from error
+    with quiet():
+        converter = conversion.converter_of(student)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.inference_input_type = converter.inference_output_type = tf.as_dtype(io)
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    content = conversion.run(converter)
     verify(content, granularity=granularity, io=io)
     return content
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from course_lib.errors import UnusableInput
 from course_lib.quantization import folding
-from course_lib.quantization.conversion import GRANULARITIES
+from course_lib.quantization.conversion import check_form
 from course_lib.quantization.folding import Change
 from course_lib.quiet import quiet
 from course_lib.tflite import reading
@@ -294,8 +294,7 @@ def _walk(
     clip_ratios: tuple[float, ...],
 ) -> tuple[Any, tuple[Change, ...]]:
     """Fold a model and quantize its layers in order; no clip ratios: round plainly."""
-    if granularity not in GRANULARITIES:
-        raise UnusableInput(f"granularity {granularity!r}: expected {GRANULARITIES}")
+    check_form(granularity=granularity)
     if samples < 1:
         raise UnusableInput(f"samples={samples}: expected 1 or more")
     inputs = np.asarray(inputs)
@@ -378,7 +377,7 @@ class _Walk:
         if call.kind in _KEEP_THE_GRID:
             return True
         readers = self.quantized.readers.get(call.outputs[0], [])
-        return len(readers) == 1 and _is_rectifier(readers[0])
+        return len(readers) == 1 and folding.rectifier(readers[0]) is not None
 
 
 class _Stream:
@@ -454,15 +453,6 @@ def _is_product(call: folding.Call) -> bool:
     return call.kind in folding.WEIGHTED and (
         call.kind == "Dense" or call.layer.data_format == "channels_last"
     )
-
-
-def _is_rectifier(call: folding.Call) -> bool:
-    """Return whether a call is a ReLU or ReLU6 that the converter fuses."""
-    layer = call.layer
-    if call.kind == "ReLU":
-        plain = layer.negative_slope == 0 and layer.threshold == 0
-        return plain and layer.max_value in (None, 6)
-    return call.kind == "Activation" and _name(layer.activation) in ("relu", "relu6")
 
 
 def _name(activation: Any) -> str:
