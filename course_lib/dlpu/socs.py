@@ -106,6 +106,7 @@ class Soc:
         layout: "RGB interleaved" (NHWC) or "RGB planar" (NCHW).
         devices: Names for larod; the first is the one to use.
         preprocessing_devices: Names for larod.
+        listed_devices: What `larod-client -a` lists, in its order.
         speed, ease: Axis's own labels.
         parameter_name: What `parhandclient getgroup root.Properties.System.Soc` prints.
         vapix_name: What VAPIX's basicdeviceinfo calls it, under "Soc".
@@ -151,6 +152,7 @@ class Soc:
     layout: Fact
     devices: Fact
     preprocessing_devices: Fact | None = None
+    listed_devices: Fact | None = None
     speed: Fact | None = None
     ease: Fact | None = None
     parameter_name: Fact | None = None
@@ -317,6 +319,58 @@ class Architecture:
     confidence: str
 
 
+@dataclass(frozen=True)
+class Fidelity:
+    """How far a camera's output was from another's, for the same input bytes.
+
+    Attributes:
+        soc: Id of the chip.
+        device: The larod device that was judged.
+        against: "computer", or the larod device of the same camera.
+        model: What was run.
+        identical: Share of the values that were equal, 0 to 1.
+        mean, largest: Absolute difference in steps of the quantized output; None where
+            it was not reported.
+        source, confidence, note: As of a `Fact`.
+
+    Introduced in notebook 13.
+    """
+
+    soc: str
+    device: str
+    against: str
+    model: str
+    identical: float
+    source: Source
+    confidence: str
+    mean: float | None = None
+    largest: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Example:
+    """An example application of the ACAP Native SDK.
+
+    Attributes:
+        name: Its folder.
+        task: "classification", "detection" or "training".
+        socs: Ids of the chips that it builds for.
+        output: What its model gives.
+        source, confidence, note: As of a `Fact`.
+
+    Introduced in notebook 13.
+    """
+
+    name: str
+    task: str
+    socs: tuple[str, ...]
+    output: str
+    source: Source
+    confidence: str
+    note: str = ""
+
+
 def find(name: str) -> Soc:
     """Return a chip by its id, its name, or what a camera calls it.
 
@@ -399,6 +453,11 @@ RECOMMENDATIONS = tuple(
         **{**_sourced(entry), "recommended_for": tuple(entry["recommended_for"])}
     )
     for entry in _TABLE["recommendation"]
+)
+FIDELITY = tuple(Fidelity(**_sourced(entry)) for entry in _TABLE["fidelity"])
+EXAMPLES = tuple(
+    Example(**{**_sourced(entry), "socs": tuple(entry["socs"])})
+    for entry in _TABLE["example"]
 )
 ARCHITECTURES = tuple(
     Architecture(**_sourced(entry)) for entry in _TABLE["architecture"]
