@@ -1,8 +1,22 @@
 """What pytest needs to know about this repository."""
 
+import importlib
 import os
+import sys
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# No test and no lesson opens a connection beyond this computer, unless AXIS_CAMERA
+# names a camera: here, in notebooks' kernels, and in every command that a test starts.
+GUARD = Path(__file__).parent / "tests" / "loopback_only"
+if GUARD.is_dir() and str(GUARD) not in sys.path:
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(GUARD), os.environ.get("PYTHONPATH")])
+    )
+    sys.path.insert(0, str(GUARD))
+    sys.modules.pop("sitecustomize", None)  # an environment may have one of its own
+    importlib.import_module("sitecustomize")
 
 
 def pytest_collectstart(collector):
