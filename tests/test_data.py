@@ -11,7 +11,8 @@ import pytest
 
 TRAINED_HERE = (
     *("digit_reader_depthwise.npz", "digit_reader_residual.npz"),
-    *("scene_classifier.npz", "scene_classifier_qat.tflite", "scene_resnet.npz"),
+    *("scene_classifier.npz", "scene_classifier.onnx", "scene_resnet.npz"),
+    *("scene_classifier_float_256.tflite", "scene_classifier_qat.tflite"),
 )
 README = (models.DATA / "README.md").read_text("utf-8")
 FILES = sorted(
