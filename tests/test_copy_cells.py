@@ -227,6 +227,61 @@ else:
     raise AssertionError("floats were taken for pixels")
 print("done")
 """,
+    "13_test_on_the_camera": """
+import asyncio, json, subprocess, sys
+
+import numpy as np
+
+# A camera in another process, since this one may not import the course.
+camera = '''
+import json, sys
+from course_lib.camera import virtual
+from course_lib.tflite import inference
+from course_lib.vision import models
+import numpy as np
+
+file = models.DATA / "scene_classifier_qat.tflite"
+picture = np.full((1, 96, 96, 3), 99, np.uint8)
+answer = inference.predict(file, picture, raw=True).tolist()
+with virtual.start("artpec8", compile_seconds=0) as desk:
+    login = {"username": desk.user, "password": desk.password, "port": desk.port}
+    known, tmp = desk.known / "known_hosts", desk.root / "tmp"
+    told = desk.host, login, str(known), desk.soc.device, str(file), answer
+    print(json.dumps(told), flush=True)
+    sys.stdin.readline()
+    print(len(list(tmp.iterdir())), flush=True)
+'''
+desk = subprocess.Popen(
+    [sys.executable, "-I", "-c", camera],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    text=True,
+)
+host, login, known, device, file, answer = json.loads(desk.stdout.readline())
+model = open(file, "rb").read()
+
+
+def outcome(device, pixels, known):
+    run = on_camera(host, model, device, pixels, rounds=3, known_hosts=known, **login)
+    try:
+        return asyncio.run(run)
+    except (asyncssh.ProcessError, asyncssh.HostKeyNotVerifiable) as error:
+        return error
+
+
+picture = np.full((96, 96, 3), 99, np.uint8).tobytes()
+mean, output = outcome(device, picture, known)
+assert mean > 0
+assert [list(output)] == answer
+assert isinstance(outcome(device, picture, b""), asyncssh.HostKeyNotVerifiable)
+short = outcome(device, picture[1:], known)
+assert "Could only read 27647 out of 27648 bytes" in short.stdout
+hostile = outcome("x; touch stolen", picture, known)
+assert 'Could not find device name "x; touch stolen"' in hostile.stdout
+left, _ = desk.communicate("\\n", timeout=30)
+assert left.strip() == "0", "something was left on the camera"
+print("done")
+""",
 }
 
 

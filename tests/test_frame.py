@@ -157,13 +157,15 @@ def test_clone_stays_small():
 
 # Rooms
 
+ROOMS = ("vision", "tflite", "quantization", "dlpu", "camera")
 MAY_USE = {
     "vision": set(),
     "tflite": set(),
     "quantization": {"tflite"},
     "dlpu": {"tflite"},
-    "course": {"vision", "tflite", "quantization", "dlpu", "course", "cli"},
-    "cli": {"vision", "tflite", "quantization", "dlpu", "course", "cli"},
+    "camera": {"dlpu", "tflite", "vision"},
+    "course": {*ROOMS, "course", "cli"},
+    "cli": {*ROOMS, "course", "cli"},
 }
 EVERYONE_MAY_USE = {"errors", "files", "quiet"}
 
@@ -229,7 +231,7 @@ def test_relative_links_lead_somewhere(path):
 
 
 WRONG = {
-    # "Axis Artpec-8" is what a camera prints.
+    # Cameras print "Axis Artpec-8" and "Fallback unsupported op 32 to TfLite".
     r"(?<!Axis )Artpec|ARTPEC[ _]?\d": "ARTPEC-8",
     r"AxisOS|Axis OS|AXIS-OS|AXISOS": "AXIS OS",
     r"[Ff]ull[- ]int8|[Ff]ully[- ]quantized": "full-integer quantization",
@@ -237,7 +239,8 @@ WRONG = {
     r"\bHWC order\b": "RGB interleaved (NHWC)",
     r"[Cc]hannel-?wise": "per-channel",
     r"\bVapix\b|\bLarod\b|\bAcap\b": "VAPIX, larod, ACAP",
-    r"\bTensorflow\b|\bLitert\b|\bTFlite\b|\bTfLite\b": "TensorFlow, LiteRT, TFLite",
+    r"\bTensorflow\b|\bLitert\b": "TensorFlow, LiteRT",
+    r"\bTFlite\b|(?<! to )\bTfLite\b": "TFLite",
 }
 
 

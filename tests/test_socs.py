@@ -81,8 +81,7 @@ def test_a_thread_of_users_is_not_passed_off_as_axis():
         if entry["confidence"] == "stated by Axis":
             assert "axis" in url.lower()
         if entry["confidence"] == "reported by users":
-            # A thread; or, for a file whose address is not known, a search for it.
-            assert re.search(r"/(issues|pull)/|github\.com/search\?q=", url)
+            assert re.search(r"/(issues|pull|blob)/", url)
 
 
 def test_products_and_rows_name_known_chips_and_lessons():

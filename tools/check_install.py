@@ -49,21 +49,13 @@ def core(base: Path) -> None:
     with tempfile.TemporaryDirectory(dir=base) as name:
         folder = Path(name)
         clone = _clone(folder)
-        project = tomllib.loads((clone / "pyproject.toml").read_text("utf-8"))
-        wanted = project["project"]["requires-python"]
-        _run("uv", "venv", "--python", wanted, folder / "venv", cwd=folder)
-        python = folder / "venv/bin/python"
-        dlpu = folder / "venv/bin/dlpu"
-        install = ("uv", "pip", "install", "--python", python, "-c", "constraints.txt")
-        _run(*install, ".", cwd=clone)
-
-        absent = "import importlib.util as u; assert not u.find_spec('tensorflow')"
-        _run(python, "-c", absent, cwd=folder)
+        dlpu = _installed(".", clone, folder)
         model = min((clone / "data").glob("*.tflite"))
         _run(dlpu, "inspect", model, cwd=folder)
         _run(dlpu, "lint", model, "--soc", "artpec8", cwd=folder)
         _run(dlpu, "lint", model, "--soc", "artpec7", "--draw", "a.svg", cwd=folder)
         _run(dlpu, "card", model, "--soc", "artpec8", cwd=folder)
+        _run(dlpu, "explain", "Could not allocate tensors", cwd=folder)
         _run(dlpu, "doctor", cwd=folder)
         _run(dlpu, "convert", "--help", cwd=folder)
         command = (dlpu, "convert", model, "--granularity", "per-tensor")
@@ -71,6 +63,29 @@ def core(base: Path) -> None:
         told = _run(*command, cwd=folder, status=2)
         if len(told.splitlines()) != 1 or "[convert]" not in told:
             raise Failed(f"dlpu convert names no extra `convert` in one line: {told}")
+        command = (dlpu, "test", model, "--virtual", "artpec8", "--images", folder)
+        told = _run(*command, cwd=folder, status=2)
+        if len(told.splitlines()) != 1 or "[camera]" not in told:
+            raise Failed(f"dlpu test names no extra `camera` in one line: {told}")
+
+
+def camera(base: Path) -> None:
+    """`pip install '.[camera]'` gives the virtual camera, without TensorFlow."""
+    with tempfile.TemporaryDirectory(dir=base) as name:
+        folder = Path(name)
+        clone = _clone(folder)
+        dlpu = _installed(".[camera]", clone, folder)
+        (folder / "pictures").mkdir()
+        drawn = "from PIL import Image; Image.new('RGB', (99, 99)).save('a.png')"
+        _run(dlpu.with_name("python"), "-c", drawn, cwd=folder / "pictures")
+        data = clone / "data"
+        for soc, file in (
+            ("artpec9", data / "scene_classifier_qat.tflite"),
+            ("cv25", data / "scene_classifier.onnx"),
+        ):
+            command = (dlpu, "test", file, "--virtual", soc, "--images", "pictures")
+            _run(*command, "--report", "report.html", cwd=folder)
+            _run(dlpu, "kit", file, "--soc", soc, "-o", f"kit_{soc}", cwd=folder)
 
 
 def conda(base: Path) -> None:
@@ -108,8 +123,21 @@ def offline(base: Path) -> None:
 
 
 STEPS: dict[str, Callable[[Path], None]] = {
-    step.__name__: step for step in (core, conda, readme, offline)
+    step.__name__: step for step in (core, camera, conda, readme, offline)
 }
+
+
+def _installed(what: str, clone: Path, folder: Path) -> Path:
+    """Install a part of the clone into a new environment; return its `dlpu`."""
+    project = tomllib.loads((clone / "pyproject.toml").read_text("utf-8"))
+    wanted = project["project"]["requires-python"]
+    _run("uv", "venv", "--python", wanted, folder / "venv", cwd=folder)
+    python = folder / "venv/bin/python"
+    install = ("uv", "pip", "install", "--python", python, "-c", "constraints.txt")
+    _run(*install, what, cwd=clone)
+    absent = "import importlib.util as u; assert not u.find_spec('tensorflow')"
+    _run(python, "-c", absent, cwd=folder)
+    return folder / "venv/bin/dlpu"
 
 
 # --- What the documents say.

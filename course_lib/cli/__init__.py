@@ -26,7 +26,7 @@ class _Commands(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader has gone: no fault
                 raise
-            problem = f"{error.filename or 'output'}: {error.strerror}"
+            problem = f"{error.filename or 'output'}: {error.strerror or error}"
         click.echo(f"Error: {printable(problem)}", err=True)
         ctx.exit(2)
 
@@ -52,11 +52,15 @@ def main() -> None:
 
 # Each module adds its command to the group above.
 from course_lib.cli import (  # noqa: E402
+    camera,  # noqa: F401
     card,  # noqa: F401
     compare,  # noqa: F401
     convert,  # noqa: F401
     doctor,  # noqa: F401
+    explain,  # noqa: F401
     inspect,  # noqa: F401
+    kit,  # noqa: F401
     lint,  # noqa: F401
     socs,  # noqa: F401
+    test,  # noqa: F401
 )

@@ -1,0 +1,283 @@
+"""`dlpu kit`: does the camera compute what the computer computes?"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from course_lib.cli import dlpu, pictures, printable
+from course_lib.errors import UnusableInput
+
+import click
+
+
+@dlpu.command(short_help="Check a camera's outputs against a computer's.")
+@click.argument(
+    "model", metavar="[MODEL]", required=False, type=click.Path(path_type=Path)
+)
+@click.option("--soc", help="The chip, such as artpec9.")
+@click.option(
+    "--output",
+    "-o",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The kit, a new folder.",
+)
+@click.option(
+    "--images",
+    "images",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Take pictures as input; without them it is random.",
+)
+@pictures.channels_option
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="So many inputs.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the random input.",
+)
+@click.option(
+    "--expose",
+    type=click.Choice(["adds", "all", "none"]),
+    default="adds",
+    show_default=True,
+    help="Which tensors inside become outputs of a second file; adds: residual ADDs.",
+)
+@click.option(
+    "--compare",
+    "kit_folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Judge what came back from the camera.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def kit(
+    model: Path | None,
+    soc: str | None,
+    folder: Path | None,
+    images: Path | None,
+    channels: str,
+    count: int,
+    seed: int,
+    expose: str,
+    kit_folder: Path | None,
+    as_json: bool,
+) -> None:
+    """Make a folder to take to a camera, or judge what came back from it.
+
+    The folder holds MODEL, inputs as the device takes them, the outputs of LiteRT's
+    reference and default kernels, and run.sh with plain calls of larod-client; its
+    README.md says what to do. For CV25 and CV75 MODEL is the .onnx file, and ONNX
+    Runtime tells what to expect.
+
+    With --compare, each dump is compared with the computer's output, and the DLPU with
+    the camera's own CPU. The measure is what others have published; that is one model
+    on one camera each.
+
+    Exit status: 0 nothing wrong, 1 findings, 2 unusable input.
+
+    \b
+    Example:
+      dlpu kit model.tflite --soc artpec9 -o kit/ --images pictures/
+      dlpu kit --compare kit/
+      dlpu kit --compare kit/ --json | jq '.results[].verdict'
+
+    \b
+    Keys of the JSON object:
+      kit: folder, soc, model, made, tool, source, samples, bytes (on the camera)
+    and with --compare:
+      results: device, variant, against, kernels, output, name, operator, samples,
+        values, identical, mean, largest, unit, sqnr, same_top1, verdict, note
+      problems: dumps that are missing or of the wrong size
+      findings, remarks
+      published: the measurements that it was judged by, with their source
+    """  # noqa: D301  (click needs the control character)
+    from course_lib.camera import judgement
+    from course_lib.camera import kit as kits
+
+    if kit_folder is not None:
+        if model or folder or soc or images:
+            raise UnusableInput(
+                "--compare: takes the kit's folder alone: leave MODEL, --soc, --images "
+                "and --output out"
+            )
+        found = judgement.judge(kits.read(kit_folder))
+        _tell(found, as_json=as_json)
+        if found.findings or found.problems:
+            raise SystemExit(1)
+        return
+    for name, value in (("MODEL", model), ("--soc", soc), ("--output", folder)):
+        if not value:
+            raise UnusableInput(
+                f"{name}: missing: expected `dlpu kit MODEL --soc SOC -o DIR`, or "
+                "`dlpu kit --compare DIR`"
+            )
+    made = kits.make(
+        model,
+        folder,
+        soc=soc,
+        pictures=_pictures(model, soc, images, channels, count) if images else (),
+        count=count,
+        seed=seed,
+        expose=expose,
+    )
+    if as_json:
+        click.echo(json.dumps({"kit": _kit(made)}, indent=2))
+        return
+    for line in _made(made):
+        click.echo(printable(line))
+
+
+def _pictures(
+    model: Path, soc: str, folder: Path, channels: str, count: int
+) -> list[Any]:
+    from course_lib.camera import kit as kits
+    from course_lib.dlpu import contract
+
+    shape = kits.picture_shape(contract.read(model, soc=soc))
+    pictures.require("PIL")
+    from course_lib.vision import datasets
+
+    paths = datasets.image_files(folder)[:count]
+    return pictures.crops(paths, shape, channels=channels)
+
+
+def _kit(made: Any) -> dict[str, Any]:
+    return {
+        "folder": str(made.folder),
+        "soc": made.soc.id,
+        **{key: getattr(made, key) for key in ("model", "made", "tool", "source")},
+        "samples": made.count,
+        "bytes": made.camera_bytes,
+    }
+
+
+def _made(made: Any) -> Iterator[str]:
+    from course_lib.camera import kit as kits
+
+    outputs = {variant: len(of) for variant, of in made.outputs.items()}
+    yield f"made       {made.folder}: for {made.soc.name}, from {made.model}"
+    yield f"inputs     {made.count}, {made.source}"
+    exposed = outputs.get("exposed", 0) - outputs["model"]
+    if exposed > 0:
+        yield f"exposed    {exposed} tensors, in a second file"
+    for index, told in enumerate(made.spread):
+        yield (
+            f"kernels    output {index}: LiteRT's default ones are "
+            f"{told['identical']:.2%} identical to the reference ones here, largest "
+            f"difference {told['largest']:g} {told['unit']}"
+        )
+    if made.source != kits.PICTURES:
+        yield "random     input hides a wrong layout or order of colours: see --images"
+    yield f"on camera  {made.camera_bytes / 2**20:.1f} MiB with the dumps"
+    for own, compiled in made.to_compile.items():
+        yield f"compile    {own} yourself, and put it there as {compiled}"
+    yield "next       README.md in it: copy, run, copy back, `dlpu kit --compare`"
+
+
+def _tell(judgement: Any, *, as_json: bool) -> None:
+    if as_json:
+        told = {
+            "kit": _kit(judgement.kit),
+            "results": [_result(entry) for entry in judgement.results],
+            **{
+                key: list(getattr(judgement, key))
+                for key in ("problems", "findings", "remarks")
+            },
+            "published": _published(judgement),
+        }
+        click.echo(json.dumps(told, indent=2, allow_nan=False))
+        return
+    for line in _lines(judgement):
+        click.echo(printable(line))
+
+
+def _result(entry: Any) -> dict[str, Any]:
+    difference = asdict(entry.difference)
+    del difference["published"]
+    return {
+        "device": entry.run.device,
+        "variant": entry.run.variant,
+        "against": entry.against,
+        "kernels": entry.kernels or None,
+        "output": entry.index,
+        "name": entry.output.name,
+        "operator": entry.output.operator,
+        "samples": entry.samples,
+        **difference,
+    }
+
+
+def _published(judgement: Any) -> list[dict[str, Any]]:
+    entries = dict.fromkeys(
+        entry.difference.published
+        for entry in judgement.results
+        if entry.difference.published
+    )
+    keys = ("device", "against", "model", "identical", "mean", "largest", "confidence")
+    return [
+        {key: getattr(entry, key) for key in keys}
+        | {key: getattr(entry.source, key) for key in ("title", "url", "date")}
+        for entry in entries
+    ]
+
+
+def _lines(judgement: Any) -> Iterator[str]:
+    made = judgement.kit
+    yield (
+        f"kit        {made.model} for {made.soc.name}, {made.count} inputs "
+        f"({made.source}), made {made.made}"
+    )
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for entry in judgement.results:
+        groups.setdefault((entry.run.title, entry.against), []).append(entry)
+    for (title, against), entries in groups.items():
+        yield ""
+        yield f"{title}, against {against}"
+        yield "  identical    mean  largest   SQNR  top-1  output, and verdict"
+        boring = [
+            entry
+            for entry in entries
+            if entry.output.exposed and entry.difference.verdict == "identical"
+        ]
+        yield from (_row(entry) for entry in entries if entry not in boring)
+        if boring:
+            yield f"    100.00%  {len(boring)} of the exposed tensors: identical"
+    yield ""
+    for problem in judgement.problems:
+        yield f"problem    {problem}"
+    for finding in judgement.findings:
+        yield f"finding    {finding}"
+    for remark in judgement.remarks:
+        yield f"remark     {remark}"
+    if not judgement.problems and not judgement.findings:
+        yield "nothing wrong"
+
+
+def _row(entry: Any) -> str:
+    from course_lib.camera import fidelity
+    from course_lib.dlpu import contract
+
+    of = entry.difference
+    mean, largest = (
+        "-" if value is None else f"{value:.3g}" for value in (of.mean, of.largest)
+    )
+    sqnr = "-" if of.sqnr is None else f"{of.sqnr:.1f}"
+    top = "-" if of.same_top1 is None else f"{of.same_top1:.0%}"
+    kernels = f" ({entry.kernels} kernels)" if entry.kernels else ""
+    return (
+        f"  {of.identical:9.2%} {mean:>7} {largest:>8} {sqnr:>6} {top:>6}  "
+        f"{entry.index} {contract.short(entry.output.name)}: "
+        f"{fidelity.VERDICTS[of.verdict]}{kernels}"
+    )
