@@ -20,7 +20,6 @@ from pathlib import Path
 
 from course_lib.camera import larod, virtual
 from course_lib.camera.virtual import Faults, VirtualCamera, shell
-from course_lib.cli import camera as _added  # noqa: F401  (adds the command)
 from course_lib.cli import dlpu
 from course_lib.dlpu import socs
 from course_lib.errors import UnusableInput
@@ -977,13 +976,11 @@ def test_a_taken_port_is_told(camera):
 
 # --- dlpu camera --------------------------------
 
-COMMAND = "from course_lib.cli import camera, dlpu; dlpu()"  # however it is registered
-
 
 @contextlib.contextmanager
 def served(*words: str) -> Iterator[tuple[subprocess.Popen, str]]:
     with subprocess.Popen(
-        [sys.executable, "-c", COMMAND, "camera", *words],
+        [sys.executable, "-m", "course_lib.cli", "camera", *words],
         stdout=subprocess.PIPE,
         text=True,
     ) as process:

@@ -557,7 +557,8 @@ class Camera:
             text = told[-1][:_QUOTED] if told else "it printed nothing"
             says = f"{words[0]} failed with status {reply.status}: {text}"
         known = errors.explain(output[-_EXPLAINED:])
-        if known:
+        # That there is a code says nothing which the line above does not.
+        if known and not known[0].id.startswith("larod-code"):
             says += f"; most likely: {known[0].title} (`dlpu explain` tells more)"
         return CameraError(f"{self._access}: {says}", run=run, output=output)
 

@@ -159,7 +159,12 @@ class _Session(asyncssh.SSHServerProcess):
     def __init__(
         self, camera: "VirtualCamera", connection: asyncssh.SSHServerConnection
     ) -> None:
-        super().__init__(_serve, lambda channel: _Sftp(channel, camera), 3, True)
+        super().__init__(
+            _serve,
+            lambda channel: _Sftp(channel, camera),
+            sftp_version=3,  # OpenSSH's
+            allow_scp=True,  # also the protocol of before OpenSSH 9, `scp -O`
+        )
         self.camera = camera
         self.connection = connection
         self.loop = asyncio.get_running_loop()
