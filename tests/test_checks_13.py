@@ -63,7 +63,7 @@ def test_no_answer_makes_a_check_raise(capsys, check, answer):
         ((691_200, 1_152_000, 32_032), "the camera sends uint8"),
         ((691_200, 307_200, 32_032), "concerns rows alone"),
         ((691_200, 278_400, 32_032), "interleaved rows of 900"),
-        ((691_200, 1, 32_032), "Planes times rows"),
+        ((691_200, 1, 32_032), "each row is padded"),
         ((691_200, 288_000, 4_004), "lies dense"),
         ((691_200, 288_000, 1_001), "CV25 gives float32"),
         ((691_200, 288_000, 128_128), "multiplies by 4 again"),
@@ -121,10 +121,14 @@ def test_byte_counts(capsys, answer, message):
         ),
         (scripts(third=RIGHT["third"].replace("planar", "plane")), "does not lie"),
         (scripts(third=RIGHT["third"].replace(".onnx", ".tflite")), "no .tflite"),
-        (scripts(third=""), "run them one by one"),
-        (scripts(third="reboot; rm -r x"), "run them one by one"),
+        (
+            scripts(first=RIGHT["first"].replace("interleaved", "planar")),
+            "not the computer's",
+        ),
+        (scripts(third=""), "the outputs are called"),
+        (scripts(third="reboot; rm -r x"), "the outputs are called"),
         ({"artpec9": scripts()["artpec9"]}, "Keep the two scripts"),
-        ({"artpec9": "", "cv25": "larod-client -R 0"}, "run them one by one"),
+        ({"artpec9": "", "cv25": "larod-client -R 0"}, "the outputs are called"),
     ],
 )
 def test_clean_scripts(capsys, answer, message):

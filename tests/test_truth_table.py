@@ -180,9 +180,10 @@ def test_classify_refuses_a_file_without_weights():
 
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
 def test_classify_the_courses_models(path):
+    granularity = reading.read(path).granularity
     outcome, detail, operators = tool.classify(path.read_bytes())
-    assert outcome.startswith(reading.read(path).granularity)
-    assert not detail
+    assert outcome.startswith(granularity or "float")
+    assert bool(detail) == (granularity is None)
     newest = max(o.version for o in reading.read(path).operators if o.name == "CONV_2D")
     assert operators["CONV_2D"] == newest
 

@@ -54,6 +54,8 @@ CLEAN_UP_TRY_SECONDS = 6.0
 CLEAN_UP_WAITS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 _CHUNK = 1 << 18
 _QUOTED = 300  # characters of the camera's own words in a line of ours
+_LONGEST = 100  # characters of a name
+_QUESTION_SECONDS = 60.0  # what a camera answers at once
 _EXPLAINED = 1 << 14  # characters, the last of them, in which a cause is looked for
 _PARAMETERS = {
     "product": "root.Brand.ProdFullName",
@@ -317,13 +319,15 @@ class Camera:
         except UnusableInput as reason:
             found = self._parameters(reason)
         try:
-            soc = socs.find(found["soc"])
+            soc = socs.find(found["soc"][:_LONGEST])
         except UnusableInput as reason:
             raise CameraError(
-                f"{self._access} ({found['product']}): {reason}; choose the device "
-                "yourself from `larod-client -a`"
+                f"{self._access} ({found['product'][:_LONGEST]}): {reason}; choose the "
+                "device yourself from `larod-client -a`"
             ) from None
-        return Info(**found | {"soc": soc})
+        # Whatever a camera says of itself: a name, not a book.
+        told = {name: value[:_LONGEST] for name, value in found.items()}
+        return Info(**told | {"soc": soc})
 
     def devices(self) -> tuple[str, ...]:
         """Return the names of the larod devices, as the camera lists them.
@@ -331,12 +335,18 @@ class Camera:
         Raises:
             CameraError: When larod-client does not list any.
         """
-        reply = self.execute(["larod-client", "-a"])
-        output = reply.stdout + reply.stderr
-        names = larod.devices(output)
-        if not names:
-            raise self._failure(["larod-client", "-a"], reply)
-        return names
+        words = ["larod-client", "-a"]
+        reply = self.execute(words, timeout=_QUESTION_SECONDS)
+        names = larod.devices(reply.stdout + reply.stderr)
+        if names:
+            return names
+        if reply.status == 0:
+            raise CameraError(
+                f"{self._access}: `larod-client -a` lists no device; is larod running? "
+                "See `journalctl -u larod` there",
+                output=reply.stdout,
+            )
+        raise self._failure(words, reply)
 
     def device(self) -> str:
         """Return the larod device for this camera's SoC, looked up in its own list.
@@ -350,8 +360,8 @@ class Camera:
                 return name
         raise CameraError(
             f"{self._access}: no device for {soc.name}: expected one of "
-            f"{', '.join(soc.devices.value)}, it lists {', '.join(listed)}; name one "
-            "with device="
+            f"{', '.join(soc.devices.value)}, it lists "
+            f"{', '.join(listed)[:_QUOTED]}; name one with device="
         )
 
     def execute(
@@ -408,7 +418,8 @@ class Camera:
             suffix = Path(file).suffix.lower() if named else ".tflite"
         if not re.fullmatch(r"\.[a-z0-9]{1,8}", suffix):
             raise UnusableInput(
-                f"suffix {suffix!r}: expected one such as .tflite; name it with suffix="
+                f"suffix {suffix!r}: expected an ending such as .tflite: rename the "
+                "file, or name one with suffix="
             )
         content = file if isinstance(file, bytes) else _content(Path(file))
         device = device or self.device()
@@ -438,7 +449,7 @@ class Camera:
             CameraError: When the camera does not show it to this user.
         """
         words = ["journalctl", "-u", "larod", "-n", str(int(lines)), "--no-pager"]
-        reply = self.execute(words, timeout=60)
+        reply = self.execute(words, timeout=_QUESTION_SECONDS)
         if reply.status != 0:
             raise self._failure(words, reply)
         return reply.stdout
@@ -509,7 +520,9 @@ class Camera:
         """Ask the camera over SSH what it is, as VAPIX did not tell for a reason."""
         found = {}
         for name, parameter in _PARAMETERS.items():
-            reply = self.execute(["parhandclient", "getgroup", parameter], timeout=60)
+            reply = self.execute(
+                ["parhandclient", "getgroup", parameter], timeout=_QUESTION_SECONDS
+            )
             value = re.search(r'="([^"\n]*)"', reply.stdout)
             found[name] = value[1] if value and reply.status == 0 else ""
         if not found["soc"]:
@@ -558,7 +571,7 @@ class Camera:
             says = f"{words[0]} failed with status {reply.status}: {text}"
         known = errors.explain(output[-_EXPLAINED:])
         # That there is a code says nothing which the line above does not.
-        if known and not known[0].id.startswith("larod-code"):
+        if known and not (known[0].note or known[0].id.startswith("larod-code")):
             says += f"; most likely: {known[0].title} (`dlpu explain` tells more)"
         return CameraError(f"{self._access}: {says}", run=run, output=output)
 

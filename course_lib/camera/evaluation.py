@@ -303,9 +303,7 @@ def run(
     as_sent(images[0], entry, mean=mean, std=std)  # tells what does not fit
     computers = _computers(plan, mean=mean, std=std)
     got, expected = [], {runtime: [] for runtime in computers}
-    with camera.load(
-        plan.upload, device=plan.device, suffix=plan.upload.suffix
-    ) as loaded:
+    with camera.load(plan.upload, device=plan.device) as loaded:
         first, sizes = _first_run(loaded, ends)
         progress()
         batches = loaded.benchmark(

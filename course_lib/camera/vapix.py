@@ -187,7 +187,7 @@ def _call(client: httpx.Client, name: str, *, slow: float = 0, **request: Any) -
     content = _reply(client, "POST", f"{name}.cgi", json=body, slow=slow)
     try:
         answer = json.loads(content)
-    except ValueError:  # not JSON, or not text
+    except (ValueError, RecursionError):  # not JSON, or not text, or too deep
         answer = None
     match answer:
         case {"error": {"code": code, "message": message}}:

@@ -2,14 +2,12 @@
 
 import json
 import os
-import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
-from course_lib.cli import dlpu, printable
+from course_lib.cli import dlpu, ending, printable
 from course_lib.errors import UnusableInput
 
 import click
@@ -32,6 +30,7 @@ import click
 @click.option("--https-port", type=click.IntRange(1, 65535), help="Of VAPIX.")
 @click.option("--trust-new", is_flag=True, help="Accept and keep HOST's unknown key.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on HOST.")
+@ending.orderly()
 def camera(
     host: str | None,
     soc: str | None,
@@ -104,36 +103,18 @@ def _serve(
     from course_lib.camera import virtual
 
     texts = [_public_key(file) for file in keys]
-    with (
-        _until_signal() as ended,
-        virtual.start(
-            soc,
-            os=version,
-            authorized_keys=texts,
-            port=port or 0,
-            https_port=https_port or 0,
-        ) as running,
-    ):
+    with virtual.start(
+        soc,
+        os=version,
+        authorized_keys=texts,
+        port=port or 0,
+        https_port=https_port or 0,
+    ) as running:
         click.echo(virtual.login_help(running))
         click.echo("It runs until Ctrl-C.")
         sys.stdout.flush()
-        ended.wait()
-
-
-@contextmanager
-def _until_signal() -> Iterator[threading.Event]:
-    """Take the signals that end a program, so that what it made is removed."""
-    ended = threading.Event()
-    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in numbers}
-    try:
-        for number in numbers:
-            signal.signal(number, lambda *_: ended.set())
-        yield ended
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        with suppress(KeyboardInterrupt):  # any signal that ends a program, see orderly
+            threading.Event().wait()
 
 
 def _public_key(file: Path) -> str:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from course_lib.cli import dlpu, pictures, printable
+from course_lib.cli import dlpu, ending, pictures, printable
 from course_lib.errors import UnusableInput
 
 import click
@@ -62,6 +62,7 @@ import click
     help="Judge what came back from the camera.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@ending.orderly()
 def kit(
     model: Path | None,
     soc: str | None,

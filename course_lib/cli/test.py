@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from course_lib.cli import dlpu, pictures, printable
+from course_lib.cli import dlpu, ending, pictures, printable
 from course_lib.errors import UnusableInput
 
 import click
@@ -96,6 +96,7 @@ import click
     help="Write one page with a plot.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@ending.orderly()
 def test(model: Path, **options: Any) -> None:
     """Test MODEL on a camera: its times, its outputs, its accuracy.
 

@@ -75,7 +75,11 @@ def byte_counts(float_input: int, planar_input: int, padded_output: int) -> None
                 "The second pads interleaved rows of 900 bytes. Here each plane has "
                 "rows of its own, of 300 bytes.",
             ),
-            (lambda a: a[1] != right[1], "Planes times rows times row pitch."),
+            (
+                lambda a: a[1] != right[1],
+                "In the second each of the three planes has its own rows, and each "
+                "row is padded.",
+            ),
             (
                 lambda a: a[2] == 4 * _CLASSES,
                 "The third lies dense. How many bytes are there from value to value?",
@@ -157,8 +161,8 @@ def clean_scripts(scripts: Mapping[str, str]) -> None:
             ),
             (
                 printed("Permission denied"),
-                "An output file does not exist: larod writes only into files that "
-                "were made before. Keep `touch`.",
+                "An output file does not exist: the virtual camera writes only into "
+                "files that were made before. Keep `touch`.",
             ),
             (
                 printed("No such file"),
@@ -182,6 +186,11 @@ def clean_scripts(scripts: Mapping[str, str]) -> None:
                 "The second line was to run on the CPU, for comparison.",
             ),
             (
+                differs("first.bin"),
+                "The first line runs, and its bytes are not the computer's. Which of "
+                "the pictures has the size and the order that this model takes?",
+            ),
+            (
                 differs("third.bin"),
                 "Nothing complains, and one answer is wrong: the number of bytes fits, "
                 "their order does not. In which layout does CV25 take pixels?",
@@ -192,7 +201,8 @@ def clean_scripts(scripts: Mapping[str, str]) -> None:
                 "float32.",
             ),
         ],
-        otherwise="Every line must run and write its output; run them one by one.",
+        otherwise="Every line must run, and the outputs are called "
+        f"{', '.join(_OUTPUTS)}.",
     )
 
 
