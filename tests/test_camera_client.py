@@ -91,7 +91,9 @@ def test_an_unknown_key_is_refused_with_its_fingerprint_and_the_way_out(tmp_path
         keys.check(key, trust_new=False)
     line = line_of(refusal)
     assert key.get_fingerprint() in line
-    assert "--trust-new" in line
+    assert "trust_new=True" in line
+    assert "compare it with the camera's own" in line
+    assert refusal.value.file == tmp_path / "known_hosts"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -468,8 +470,14 @@ def test_all_comes_from_the_environment(camera, monkeypatch):
     monkeypatch.setenv("AXIS_CAMERA", f"{camera.host}:{camera.port}")
     monkeypatch.setenv("AXIS_CAMERA_USER", camera.user)
     monkeypatch.setenv("AXIS_CAMERA_PASSWORD", camera.password)
-    with client.connect(known=camera.known) as connected:
+    monkeypatch.setenv("AXIS_CAMERA_KNOWN", str(camera.known))
+    monkeypatch.setenv("AXIS_CAMERA_HTTPS_PORT", str(camera.https_port))
+    with client.connect() as connected:
         assert DEVICE in connected.devices()
+        assert "virtual" in connected.info.product  # from VAPIX, not over SSH
+    monkeypatch.setenv("AXIS_CAMERA_HTTPS_PORT", "https")
+    with pytest.raises(UnusableInput, match="HTTPS_PORT is 'https': give a port"):
+        client.connect()
 
 
 def test_a_key_logs_in_and_its_passphrase_comes_from_the_environment(
@@ -477,8 +485,7 @@ def test_a_key_logs_in_and_its_passphrase_comes_from_the_environment(
 ):
     key = asyncssh.generate_private_key("ssh-ed25519")
     file = tmp_path / "key"
-    # OpenSSH's own form of an encrypted key would need the package bcrypt.
-    file.write_bytes(key.export_private_key("pkcs8-pem", passphrase=SECRET))
+    file.write_bytes(key.export_private_key("openssh", passphrase=SECRET))
     public = key.export_public_key().decode()
     with virtual.start("artpec8", authorized_keys=[public]) as camera:
         with pytest.raises(UnusableInput, match="KEY_PASSPHRASE") as refusal:

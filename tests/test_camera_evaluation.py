@@ -1,6 +1,7 @@
 """`evaluation` sends the right bytes, reads them back, and judges what came."""
 
 import dataclasses
+import hashlib
 import json
 import math
 from contextlib import contextmanager
@@ -8,11 +9,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from course_lib.camera import evaluation, larod
+from course_lib.course.compiled import stand_in
 from course_lib.dlpu import contract, cvflow
 from course_lib.dlpu.socs import SOCS
 from course_lib.errors import UnusableInput
 from course_lib.tflite import inference, reading
-from course_lib.vision.evaluation import bootstrap_interval
 
 import numpy as np
 import pytest
@@ -167,11 +168,36 @@ def test_accuracy_and_its_interval(images, answers):
     labels = answers.copy()
     labels[:5] = (labels[:5] + 1) % 4
     accuracy = outcome(Camera(), images, labels=labels.tolist()).accuracy
-    hits = (labels == answers).astype(float)
     assert accuracy.camera == accuracy.computer == 0.75
-    expected = bootstrap_interval(hits, np.arange(20), seed=0)
-    assert accuracy.camera_interval == expected
-    assert accuracy.difference_interval == (0, 0)
+    assert accuracy.camera_interval == evaluation.wilson_interval(15, 20)
+    # No picture tells them apart: so many as the rule of three allows may yet come.
+    low, high = accuracy.difference_interval
+    assert -low == high == evaluation.wilson_interval(0, 20)[1]
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "interval"),
+    # Newcombe, "Two-sided confidence intervals for the single proportion", 1998,
+    # table I, method 3, and the two ends where the bootstrap has no width.
+    [
+        (81, 263, (0.2553, 0.3662)),
+        (15, 148, (0.0624, 0.1605)),
+        (0, 20, (0.0, 0.1611)),
+        (1, 29, (0.0061, 0.1718)),
+        (20, 20, (0.8389, 1.0)),
+        (1, 1, (0.2065, 1.0)),
+    ],
+)
+def test_the_interval_is_wilson_s(hits, count, interval):
+    assert evaluation.wilson_interval(hits, count) == pytest.approx(interval, abs=5e-5)
+
+
+@pytest.mark.parametrize(("lost", "is_lost"), [(1, False), (3, False), (4, True)])
+def test_few_pictures_lose_no_accuracy(lost, is_lost):
+    """McNemar's test finds a difference in 4 of 4, and none in fewer."""
+    camera = np.array([False] * lost)
+    low, high = evaluation._paired_interval(camera, ~camera)
+    assert (low, high < 0) == (-1, is_lost)
 
 
 def test_a_camera_that_answers_wrongly_is_a_finding(images, answers):
@@ -182,7 +208,8 @@ def test_a_camera_that_answers_wrongly_is_a_finding(images, answers):
     assert result.agreement < 0.5
     assert result.accuracy.camera < 0.5 < result.accuracy.computer == 1
     text = " ".join(result.problems)
-    assert "output 0 is wrong" in text
+    assert "output 0 is wrong: SQNR -" in text
+    assert " dB, where 6 are the least" in text
     assert "the camera's accuracy is -" in text
     assert max(picture.largest for picture in result.pictures) > 20
     told = list(evaluation.lines(result))
@@ -207,14 +234,15 @@ def test_a_simulation_says_so_wherever_a_time_stands(images):
     remark = "simulation: LiteRT on this computer's CPU"
     result = outcome(Camera(remark=remark), images[:2])
     lines = list(evaluation.lines(result))
-    assert lines[0].startswith("warning")
-    assert "SIMULATION: the times are no camera's" in lines[0]
-    assert remark in lines[0]
-    timed = [
-        row for row in evaluation.rows(result) if " ms" in row[1] or " s" in row[1]
-    ]
+    assert lines[0].startswith("scene_classifier_qat.tflite on AXIS T1")
+    assert "SIMULATION: the times are no camera's" in lines[1]
+    assert remark in lines[1]
+    assert "LiteRT against LiteRT: identical by construction" in lines[2]
+    rows = evaluation.rows(result)
     labels = {"first load", "later load", "one job", "batches"}
-    assert {label for label, text in timed if "(SIMULATION)" in text} == labels
+    assert {label for label, text in rows if "(SIMULATION)" in text} == labels
+    both = [label for label, text in rows if "this computer both times" in text]
+    assert both == ["output 0", "agreement"]
     told = evaluation.as_dict(result)
     assert told["load"]["simulated"] == told["timing"]["simulated"] == remark
     real = evaluation.as_dict(outcome(Camera(), images[:2]))
@@ -230,7 +258,11 @@ def test_json_can_hold_the_result(images, answers):
         "soc": "artpec8",
         "os": "12.2.41",
         "device": "axis-a8-dlpu-tflite",
+        "virtual": False,
     }
+    assert told["sha256"] == hashlib.sha256(SCENE.read_bytes()).hexdigest()
+    assert [found["rule"] for found in told["findings"]] == ["unlisted-operator"]
+    assert told["outputs"][0]["sqnr"] is None
     assert told["input"]["bytes"] == 96 * 96 * 3
     assert told["accuracy"]["camera"] == 1
     assert told["outputs"][0]["identical"] == 1
@@ -243,18 +275,99 @@ def test_what_makes_the_numbers_doubtful(images):
     camera.calls.append("the camera knows this file: no first load")
     result = outcome(camera, images[:2])
     assert any("had compiled this file before" in text for text in result.warnings)
-
-    def change(values):
-        return np.uint8([[9, 1, 1, 1]])
-
-    same = outcome(Camera(change=change), images)
-    assert any("class 0 for every picture" in text for text in same.warnings)
+    assert dict(evaluation.rows(result))["first load"] == "0.50 s, from the cache"
     on_cpu = Camera()
     plan = evaluation.plan(on_cpu, PERSON, device="cpu-tflite")
     assert plan.soc is SOCS["cpu"]
     assert plan.report.at_least("error") == ()
     result = evaluation.run(on_cpu, plan, images[:2])
     assert any("nothing here tells about its DLPU" in text for text in result.warnings)
+
+
+def constant(tmp_path):
+    """Write a file that names class 2 whatever it gets."""
+    content = reading.read(SCENE)
+    tensor = next(t for t in content.tensors if t.dtype == "int32" and t.shape == (4,))
+    data = SCENE.read_bytes()
+    values = tensor.values().tobytes()
+    assert data.count(values) == 1
+    file = tmp_path / "constant.tflite"
+    file.write_bytes(data.replace(values, np.int32([0, 0, 1 << 20, 0]).tobytes()))
+    return file
+
+
+def test_one_class_for_every_picture_is_a_finding(images, answers, tmp_path):
+    names = ("indoor", "street", "landscape", "sea")
+
+    def change(values):
+        return np.uint8([[9, 1, 1, 1]])
+
+    camera = outcome(Camera(change=change), images, classes=names)
+    assert any(
+        "the camera names one class, 0 indoor, for every picture, the computer 3" in p
+        for p in camera.problems
+    )
+    file = constant(tmp_path)
+
+    def collapsed(count, labels=None):
+        plan = evaluation.plan(Camera(), file)
+        return evaluation.run(Camera(), plan, images[:count], labels=labels)
+
+    both = collapsed(5)
+    assert both.agreement == 1
+    assert both.problems == (
+        "the model names one class, 2, for every picture, on this computer too: unless "
+        "they all show it, see lesson 12, `dlpu compare`",
+    )
+    assert "nothing wrong" not in list(evaluation.lines(both))
+    (labelled,) = collapsed(5, [0, 1, 2, 3, 0]).problems
+    assert labelled.endswith("on this computer too: see lesson 12, `dlpu compare`")
+    assert collapsed(5, [2] * 5).problems == ()  # they are of that class
+    assert collapsed(2).problems == ()
+    wrong = collapsed(8, [0, 1, 3, 3, 0, 1, 1, 2])
+    assert any("no more often than chance among 4" in text for text in wrong.warnings)
+
+
+def test_the_last_line_counts_what_stands_above(images):
+    result = outcome(Camera(), images[:2])
+    assert len(result.warnings) == 1
+    assert list(evaluation.lines(result))[-1] == "no finding; 1 warning above"
+    assert dataclasses.replace(result, warnings=()).verdict == "nothing wrong"
+    both = dataclasses.replace(result, problems=("a", "b"))
+    assert both.verdict == "2 findings; 1 warning above"
+    lines = list(evaluation.lines(both))
+    assert lines[1:3] == ["1. a", "2. b"]
+    assert lines[3].startswith("warning: the linter warns: unlisted-operator (MEAN)")
+
+
+def test_numbers_of_one_channel_or_of_each():
+    float_file = DATA / "scene_classifier_float_256.tflite"
+    plan = evaluation.plan(Camera(), float_file)
+    picture = np.zeros((256, 256, 3), np.uint8)
+    with pytest.raises(UnusableInput, match="2 and 1 numbers: expected one"):
+        evaluation.run(Camera(), plan, [picture], mean=(1.0, 2.0))
+
+
+def test_mean_and_std_are_for_both_sides_or_none(images):
+    """A normalisation of one side alone would be called the camera's fault."""
+    camera = Camera()
+    result = outcome(camera, images[:3], mean=(127.5,), std=(127.5,))
+    assert camera.inputs == [image.tobytes() for image in images[:3]]
+    assert result.outputs[0].difference.verdict == "identical"
+    assert any("--std were not used" in text for text in result.warnings)
+    camera = Camera()
+    plan = evaluation.plan(camera, DATA / "scene_classifier_float_256.tflite")
+    picture = images[0].repeat(3, 0).repeat(3, 1)[:256, :256]
+    result = evaluation.run(camera, plan, [picture], mean=(127.5,), std=(127.5,))
+    sent = (picture.astype(np.float32) - 127.5) / 127.5
+    assert camera.inputs == [sent.tobytes()]
+    assert result.outputs[0].difference.identical == 1
+    assert not any("not used" in text for text in result.warnings)
+
+
+def test_times_are_told_in_units_that_show_them():
+    told = [evaluation._seconds(value) for value in (25.0, 0.01, 0.009, 0.0)]
+    assert told == ["25.00 s", "0.01 s", "9 ms", "under 1 ms"]
 
 
 def test_the_linter_judges_for_the_device_and_the_system(images):
@@ -335,14 +448,8 @@ def test_the_reference_is_run_from_the_same_picture_as_onnx(tmp_path):
     pytest.importorskip("onnxruntime")
     file, kernel = planar_file(onnx, tmp_path, (1, 3, 6, 10))
     camera = Camera("cv25", os="11.11.181")
-    with pytest.raises(UnusableInput, match="give that one with --compiled"):
-        evaluation.plan(camera, file)
     plan = evaluation.plan(camera, file, virtual=True)
     assert plan.size == (6, 10, 3)
-    compiled = evaluation.plan(camera, file, compiled=tmp_path / "model.bin")
-    assert compiled.upload.name == "model.bin"
-    with pytest.raises(UnusableInput, match="ARTPEC-7 loads person_per_channel_edge"):
-        evaluation.plan(Camera("artpec7"), PERSON)
     image = np.random.default_rng(0).integers(0, 256, (6, 10, 3), np.uint8)
     end = plan.contract.outputs[0]
     values = image.transpose(2, 0, 1).reshape(-1).astype(np.float32) @ kernel
@@ -364,8 +471,18 @@ def test_the_reference_is_run_from_the_same_picture_as_onnx(tmp_path):
             return told, [content.tobytes()]
 
     result = evaluation.run(
-        Device("cv25"), plan, [image], labels=[int(values.argmax())]
+        Device("cv25"),
+        plan,
+        [image],
+        labels=[int(values.argmax())],
+        mean=(127.5,),
+        std=(127.5,),
     )
+    assert any("takes uint8, the pixels as they" in text for text in result.warnings)
+    assert any("compiler for CV25 quantizes" in text for text in result.warnings)
+    told = dict(evaluation.rows(result))
+    assert "rows of 10 bytes padded to 32 (row pitch), 576 bytes" in told["input"]
+    assert told["lint"].endswith("what runs where is not known for CV25")
     assert len(sent[0]) == 3 * 6 * 32
     assert result.accuracy.camera == result.accuracy.computer == 1
     assert result.outputs[0].difference.largest <= 1e-2
@@ -373,19 +490,74 @@ def test_the_reference_is_run_from_the_same_picture_as_onnx(tmp_path):
     assert result.timing.later_load is None
 
 
-def planar_file(onnx, folder, shape):
+def test_what_a_compiler_made_is_looked_at(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    planar, _ = planar_file(onnx, tmp_path, (1, 3, 6, 10))
+    unknown, model = tmp_path / "model.bin", tmp_path / "made_edgetpu.tflite"
+    unknown.write_bytes(bytes(range(256)))
+    model.write_bytes(stand_in())
+    hidden = tmp_path / "hidden.bin"
+    hidden.write_bytes(planar.read_bytes())
+    plan = evaluation.plan
+    cv25, artpec7 = Camera("cv25"), Camera("artpec7")
+    assert plan(cv25, planar, compiled=unknown).upload == unknown
+    assert plan(artpec7, PERSON, compiled=model).upload == model
+    assert plan(artpec7, PERSON, compiled=model, virtual=True).upload == PERSON
+    gpu = Camera("artpec7")
+    gpu.devices = lambda: ("google-edge-tpu-tflite", "axis-a7-gpu-tflite")
+    assert plan(gpu, PERSON, device="axis-a7-gpu-tflite").upload == PERSON
+    for camera, file, compiled, words in (
+        (cv25, planar, None, "give that one with --compiled"),
+        (artpec7, PERSON, None, "ARTPEC-7 loads person_per_channel_edgetpu.tflite"),
+        (cv25, planar, hidden, "is of the kind .onnx: expected the .bin"),
+        (cv25, planar, SCENE, "is of the kind .tflite: expected the .bin"),
+        (artpec7, PERSON, PERSON, "has no operator edgetpu-custom-op"),
+        (artpec7, SCENE, model, "has outputs uint8 1x2, the model uint8 1x4"),
+        (Camera(), PERSON, unknown, "loads person_per_channel.tflite as it is"),
+    ):
+        with pytest.raises(UnusableInput) as caught:
+            plan(camera, file, compiled=compiled)
+        assert words in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_virtual_artpec7_says_what_a_real_one_needs(images, tmp_path):
+    def warnings(compiled=None):
+        camera = Camera("artpec7", remark="simulation")
+        plan = evaluation.plan(camera, PERSON, compiled=compiled, virtual=True)
+        return evaluation.run(camera, plan, images[:1]).warnings
+
+    assert any("needs the file that edgetpu_compiler" in text for text in warnings())
+    made = tmp_path / "made_edgetpu.tflite"
+    made.write_bytes(stand_in())
+    assert any("was looked at and not run" in text for text in warnings(made))
+    assert not any("not compiled" in text for text in warnings(made))
+
+
+def test_an_onnx_file_that_takes_no_pixels_is_refused(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    file, _ = planar_file(onnx, tmp_path, (1, 3, 6, 10), kind=onnx.TensorProto.INT8)
+    camera = Camera("cv25")
+    plan = evaluation.plan(camera, file, virtual=True)
+    with pytest.raises(UnusableInput, match="takes int8: expected float32, which gets"):
+        evaluation.run(camera, plan, [np.zeros((6, 10, 3), np.uint8)])
+
+
+def planar_file(onnx, folder, shape, *, kind=None):
     """Write an .onnx file: one matrix over all pixels, four scores."""
-    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    helper, real = onnx.helper, onnx.TensorProto.FLOAT
     size = math.prod(shape)
     kernel = np.random.default_rng(1).normal(0, 0.01, (size, 4)).astype(np.float32)
     graph = helper.make_graph(
         [
-            helper.make_node("Flatten", ["image"], ["flat"]),
+            helper.make_node("Cast", ["image"], ["cast"], to=real),
+            helper.make_node("Flatten", ["cast"], ["flat"]),
             helper.make_node("MatMul", ["flat", "kernel"], ["scores"]),
         ],
         "g",
-        [helper.make_tensor_value_info("image", kind, shape)],
-        [helper.make_tensor_value_info("scores", kind, (1, 4))],
+        [helper.make_tensor_value_info("image", kind or real, shape)],
+        [helper.make_tensor_value_info("scores", real, (1, 4))],
         [onnx.numpy_helper.from_array(kernel, "kernel")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)])

@@ -226,9 +226,13 @@ UNRELATED = [
     "CUDA error: out of memory",
     "RuntimeError: mat1 and mat2 shapes cannot be multiplied (1x2 and 3x4)",
     "ImportError: libGL.so.1: cannot open shared object file",
-    "ssh: Could not resolve hostname camera: Name or service not known",
-    "ssh_exchange_identification: Connection closed by remote host",
-    "kex_exchange_identification: read: Connection reset by peer",
+    "curl: (6) Could not resolve host: camera",
+    "Connection closed by remote host",
+    "curl: (28) Failed to connect to 10.0.0.1 port 80: Connection timed out",
+    "ping: connect: No route to host",
+    "sftp> put model.tflite: Permission denied",
+    "su: Permission denied",
+    "xroot@192.168.0.90 is an address",
     "curl: (7) Failed to connect to 10.0.0.1 port 80: Connection refused",
     "curl: (60) SSL certificate problem: self-signed certificate",
     "HTTP/1.1 401 Unauthorized",
@@ -248,6 +252,23 @@ UNRELATED = [
     "The model was not quantized.",
     "Failed to allocate memory for tensors",
     "Could not find device",
+    "Could not find device named 'eth0'",
+    "blkid: could not find device name for /dev/sdb",
+    "Could only read 3 out of 10 records of the table",
+    "disk: could only read 12 out of 512 bytes, giving up",
+    "Is your model not quantized? Then read on.",
+    "Invalid model: expected a dictionary",
+    "the double free or corruption that version 4.1 had",
+    "chrome.service: Main process exited, code=dumped, status=6/ABRT",
+    "nginx.service: Main process exited, code=killed, status=9/KILL",
+    "chrome invoked oom-killer: gfp_mask=0x100cca",
+    "Out of memory: Killed process 4242 (larodesque) total-vm:8123456kB",
+    "simulation: step 12 of 100",
+    "a model with edgetpu-custom-op as its one operator",
+    "Could not select chip on the timeline",
+    "ERROR: Could not open file notes.txt: No such file or directory",
+    "The connection was closed by port security",
+    "TypeERROR: When reading (5): x",
     "free(): invalid pointer",
     "There is more than one subgraph in this figure",
     "larod is a service that runs models on the accelerators of a camera.",
@@ -270,17 +291,148 @@ LOG = [
 ]
 
 
+# What people paste: the middle of a message, its first words, or one without its line.
+PARTS = [
+    ("too-many-partitions", "too many graph partitions"),
+    ("device-not-found", "Could not find device name"),
+    ("device-not-found", "ERROR: Could not find device name."),
+    ("device-not-found", 'Could not find device name "axis-a8-dlpu-tflite"'),
+    ("input-too-short", "Could only read 110592 out of 27648"),
+    ("input-too-short", "Could only read 27648 out of 110592 bytes"),
+    ("input-too-short", "Could only read ... out of ..."),
+    ("edgetpu-not-quantized", "Model not quantized"),
+    ("edgetpu-not-quantized", "model not quantized!"),
+    ("edgetpu-invalid-model", "Invalid model: m.tflite"),
+    ("needs-flex", "Some ops are not supported by the native TFLite runtime"),
+    ("needs-flex", "TF Select ops:"),
+    ("needs-flex", "TF Select ops: Conv2D, Erf"),
+    ("not-quantizable", "Quantization not yet supported for op: 'CUSTOM'"),
+    ("not-quantizable", "Quantization not yet supported for op: 'CUSTOM'."),
+    ("no-interpreter", "Could not build an interpreter"),
+    ("no-session", "Could not connect to larod"),
+    ("double-free", "double free or corruption"),
+    ("power", "No power available when running larod job"),
+    ("operator-falls-back", "Fallback unsupported op 3"),
+    ("edgetpu-large-activations", "due to large activation tensors"),
+    ("edgetpu-data-type", "working on an unsupported data type"),
+    ("edgetpu-limitation", "not mapped due to some unspecified limitation"),
+    ("edgetpu-custom-op", "Encountered unresolved custom op: edgetpu-custom-op"),
+    ("custom-op", "Encountered unresolved custom op: TFLite_Detection_PostProcess"),
+    ("operator-version", "Didn't find op for builtin opcode 'CONV_2D'"),
+    ("operator-unknown", "Op builtin_code out of range"),
+    ("tfmot-keras-3", "`to_quantize` can only either be"),
+    ("tfmot-clone", "Unable to clone model. This generally happens"),
+    ("get-save-spec", "no attribute '_get_save_spec'"),
+    ("no-representative-dataset", "representative_dataset is required"),
+    ("flex-op", "Make sure you apply/link the Flex delegate before inference"),
+    ("input-type", "Got value of type FLOAT32 but expected type INT8 for input 0"),
+    ("input-shape", "Dimension mismatch. Got 224 but expected 96 for dimension 1"),
+    ("not-flatbuffer", "not a valid Flatbuffer"),
+    ("dynamic-tensors", "only supports static-sized tensors"),
+    ("interpreter-deprecated", "tf.lite.Interpreter is deprecated"),
+    ("larod-client-missing", "larod-client: No such file or directory"),
+    ("larod-client-missing", "'larod-client' is not recognized as an internal or"),
+    ("file-count", "1 output files for 2 output tensors"),
+    ("file-count", "2 input files for 1 input tensors"),
+    ("virtual-camera-cannot", "ambarella-cvflow takes a cavalry binary\u2026"),
+    (
+        "virtual-camera-cannot",
+        "ambarella-cvflow takes a cavalry binary, not a .tflite file",
+    ),
+    ("virtual-camera-cannot", "Could not run job: simulation: something new"),
+    ("service-died", "code=dumped, status=6/ABRT"),
+    ("ssh-unreachable", "No route to host"),
+    ("ssh-hostname", "Could not resolve hostname"),
+    (
+        "virtual-camera-cannot",
+        "axis-a8-dlpu-native is not simulated, as a computer cannot run a model of it",
+    ),
+    ("device-not-found", "Could not get device axis-a8-dlpu-tflite"),
+    ("chip-not-found", "Could not select chip"),
+    ("input-too-short", "bytes from file descriptor"),
+    ("tensor-null", "Input tensors are invalid"),
+    ("tensor-null", "Tensor 1 is null"),
+    ("power", "POWER_NOT_AVAILABLE"),
+    ("fatal-signal", "fatal signal 6"),
+    ("operator-falls-back", "WARNING: Fallback unsupported op"),
+    ("edgetpu-limitation", "unspecified limitation"),
+    ("edgetpu-one-part", "More than one subgraph"),
+    ("edgetpu-custom-op", "edgetpu-custom-op"),
+    ("custom-op", "unresolved custom op"),
+    ("custom-op", "Some ops in the model are custom ops, See instructions"),
+    ("get-save-spec", "_get_save_spec"),
+    (
+        "float-io-only",
+        "inference_input_type and inference_output_type must be tf.float32",
+    ),
+    ("file-missing", "ERROR: Could not open file m.tflite: No such file or directory"),
+]
+
+# Of ssh: a camera's, or of any computer.
+SSH = [
+    ("ssh-root", "root@192.168.0.90: Permission denied (publickey,password)."),
+    ("ssh-acap", "acap-root@cam: Permission denied (publickey)."),
+    ("ssh-acap", "acap-myapp@192.168.0.90: Permission denied (publickey,password)."),
+    ("ssh-denied", "my-root@cam: Permission denied (publickey)."),
+    ("ssh-denied", "git@github.com: Permission denied (publickey)."),
+    ("ssh-denied", "Permission denied, please try again."),
+    ("ssh-host-key-unknown", "Host key verification failed."),
+    ("ssh-host-key", "WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!"),
+    (
+        "ssh-host-key",
+        "Host key for cam has changed and you have requested strict checking",
+    ),
+    (
+        "ssh-host-key-type",
+        "Unable to negotiate with cam port 22: no matching host key type found."
+        " Their offer: ssh-rsa",
+    ),
+    ("ssh-negotiate", "no matching cipher found. Their offer: aes128-cbc"),
+    (
+        "ssh-unreachable",
+        "ssh: connect to host 192.168.0.90 port 22: Connection timed out",
+    ),
+    ("ssh-unreachable", "ssh: connect to host cam port 22: No route to host"),
+    (
+        "ssh-hostname",
+        "ssh: Could not resolve hostname camera: Name or service not known",
+    ),
+    ("ssh-kex", "kex_exchange_identification: Connection closed by remote host"),
+    ("ssh-kex", "ssh_exchange_identification: Connection closed by remote host"),
+    ("ssh-key-permissions", "@   WARNING: UNPROTECTED PRIVATE KEY FILE!    @"),
+    ("ssh-hostname", "Could not resolve hostname camera: Name or service not known"),
+    ("ssh-kex", "Connection closed by 192.168.0.90 port 22"),
+    ("ssh-too-many", "Received disconnect from cam: Too many authentication failures"),
+    ("ssh-subsystem", "subsystem request failed on channel 0"),
+]
+
+# As the kernel and systemd put them into the log.
+DIED = [
+    (
+        "out-of-memory",
+        "kernel: Out of memory: Killed process 812 (larod) total-vm:412304kB",
+    ),
+    ("out-of-memory", "Memory cgroup out of memory: Killed process 7 (larod)"),
+    (
+        "larod-died",
+        "systemd[1]: larod.service: Main process exited, code=dumped, status=6/ABRT",
+    ),
+    ("larod-died", "systemd[1]: larod.service: Failed with result 'core-dump'."),
+    ("out-of-memory", "systemd[1]: larod.service: Failed with result 'oom-kill'."),
+]
+
+
 def first(text):
     found = errors.explain(text)
     return found[0].id if found else None
 
 
-@pytest.mark.parametrize(("name", "text"), PRINTED + CHANGED)
+@pytest.mark.parametrize(("name", "text"), PRINTED + CHANGED + PARTS + SSH + DIED)
 def test_is_explained(name, text):
     assert first(text) == name
 
 
-@pytest.mark.parametrize(("name", "text"), PRINTED + CHANGED)
+@pytest.mark.parametrize(("name", "text"), PRINTED + CHANGED + SSH + DIED)
 def test_is_explained_however_it_looks(name, text):
     wide = re.sub(r"(?<!\d) +(?!\d)", "   ", text)
     assert first(wide) == name
@@ -292,6 +444,78 @@ def test_is_explained_however_it_looks(name, text):
         lines = re.findall(rf".{{1,{width}}}\d*", text, flags=re.DOTALL)
         assert first("\n".join(lines)) == name
         assert first("\r\n".join(lines)) == name
+
+
+@pytest.mark.parametrize(("name", "text"), PARTS)
+def test_a_part_is_explained_however_it_looks(name, text):
+    assert first(text.upper()) == name
+    assert first(f" \x1b[1;31m{text}\x1b[0m\n") == name
+    assert first(f"'{text}'") == name
+
+
+def test_what_ssh_says_of_any_computer_is_no_fault_of_a_camera():
+    for text in ("git@github.com: Permission denied (publickey).", "No route to host"):
+        found = errors.explain(text)[0]
+        assert "camera" not in found.title + found.cause.lower()
+    for name in ("ssh-denied", "ssh-host-key-unknown", "ssh-host-key-type", "ssh-kex"):
+        assert "SSH in general" in errors.MESSAGES[name].cause
+        assert errors.MESSAGES[name].confidence != "stated by Axis"
+    user = errors.explain("acap-root@cam: Permission denied (publickey).")
+    assert [one.id for one in user] == ["ssh-acap"]
+    assert user[0].command == "ssh acap-root@cam"
+
+
+def test_the_most_telling_of_a_dialogue_with_ssh_comes_first():
+    text = "Permission denied, please try again.\n" * 2
+    text += "root@192.168.0.90: Permission denied (publickey,password)."
+    assert [one.id for one in errors.explain(text)] == ["ssh-root", "ssh-denied"]
+    text = (
+        "WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!\nHost key for cam has changed"
+    )
+    text += " and you have requested strict checking.\nHost key verification failed."
+    assert first(text) == "ssh-host-key"
+
+
+def test_a_pattern_begins_where_a_word_begins():
+    assert first("(Could not allocate tensors") == "no-tensors"
+    assert first("step:Could not allocate tensors") == "no-tensors"
+    assert first("- Could not allocate tensors") == "no-tensors"
+    assert first("-Could not allocate tensors") == "no-tensors"
+    assert first("[31mCould not allocate tensors[0m") == "no-tensors"  # escapes lost
+    for before in ("x", "x-", "x_", "7"):
+        assert errors.explain(f"{before}Could not allocate tensors") == ()
+
+
+def test_lines_that_look_like_errors_and_are_not_known():
+    log = [
+        "12:00 larod: Could not allocate tensors",
+        "12:01 app: ERROR: something new",
+        "12:02 app: 3 passed, 0 failed",
+        "12:03 app: reading failed",
+        "12:04 axis [ ERR     ] app: gone",
+        "Traceback (most recent call last):",
+        '  File "a.py", line 1, in <module>',
+        "KeyError: 'a'",
+        "Traceback (most recent call last):",
+        "KeyboardInterrupt",
+        "Traceback (most recent call last):",
+        "ValueError: The model is not a valid Flatbuffer buffer",
+        "all is well",
+    ]
+    found = errors.read("\r\n".join(log))
+    assert [one.id for one in found.explanations] == ["not-flatbuffer", "no-tensors"]
+    assert found.unknown == (log[1], log[3], log[4], log[7], log[8])
+    assert errors.read(log[0]).unknown == ()
+
+
+@pytest.mark.parametrize("message", errors.MESSAGES.values(), ids=list(errors.MESSAGES))
+def test_a_command_is_complete_and_names_no_chip_of_its_own(message):
+    if message.command.startswith("dlpu convert "):
+        assert " --mean MEAN --std STD " in message.command
+    told = message.example + message.title
+    if "Edge TPU" not in told and "overall scale" not in told.lower():
+        for chip in re.findall(r"artpec\d|cv\d\d|a\d-dlpu", message.command):
+            assert chip in told.lower().replace("-", "")
 
 
 def test_a_line_may_break_within_a_number():
@@ -333,15 +557,19 @@ def test_an_entry(message):
 
 @pytest.mark.parametrize("message", errors.MESSAGES.values(), ids=list(errors.MESSAGES))
 def test_a_pattern_is_long_bounded_and_begins_with_a_word(message):
-    for pattern, letters in message.patterns:
-        assert letters >= 12, "short ones match by accident"
-        assert re.match(r"[\w(@'#]", pattern.pattern.replace("\\", "")), pattern.pattern
-        assert not pattern.pattern.startswith("(?P")
-        literal = re.sub(r"\\.", "", pattern.pattern)
+    known = set()
+    for template in message.patterns:
+        pattern = template.expression.pattern
+        known |= set(template.expression.groupindex)
+        if not template.alone:
+            assert template.letters >= 12, "short ones match by accident"
+            own = re.sub(r"^\(\?P<got>.*?\)(?=\w)", "", pattern).replace("\\", "")
+            assert re.match(r"[\w(@'#]", own), pattern
+            assert not own.startswith("(?P")
+        literal = re.sub(r"\\.", "", pattern)
         assert "*" not in literal
         assert "+" not in literal
-        names = set(re.findall(r"\{(\w+)\}", message.command))
-        assert names <= set(pattern.groupindex)
+    assert set(re.findall(r"\{(\w+)\}", message.command)) <= known
 
 
 @pytest.mark.parametrize("message", errors.MESSAGES.values(), ids=list(errors.MESSAGES))
@@ -392,6 +620,7 @@ def test_sources_are_all_used():
         (0, 150528, "nothing came"),
         (100, 150528, "bytes are missing"),
         (150528, 150528, "do not fit"),
+        (110592, 27648, "these numbers do not fit the message; the other way round: 4"),
         (7, 70, "10 times"),
     ],
 )
@@ -457,8 +686,42 @@ def test_the_same_message_is_told_once_and_other_numbers_apart():
     line = "WARNING: Fallback unsupported op {} to TfLite\n"
     assert len(errors.explain(line.format(32) * 50)) == 1
     assert len(errors.explain(line.format(32) + line.format(54))) == 2
-    many = "".join(line.format(number) for number in range(2000))
-    assert 1 < len(errors.explain(many)) <= 20
+    many = "".join(f"Could not find chip {number}\n" for number in range(2000))
+    assert len(errors.explain(many)) == 20
+
+
+def test_many_operators_that_fall_back_are_one_explanation():
+    numbers = [3] * 17 + [4] * 8 + [0] * 5 + [32]
+    lines = [
+        f"sh[1841]: WARNING: Fallback unsupported op {n} to TfLite" for n in numbers
+    ]
+    left, custom = errors.explain("\n".join(lines))
+    assert left.count == 30
+    assert left.decoded == (
+        "operator 3 is CONV_2D (17 times); operator 4 is DEPTHWISE_CONV_2D (8 times);"
+        " operator 0 is ADD (5 times)"
+    )
+    assert "left the DLPU" in left.title
+    assert "slow" in left.cause
+    assert "nothing is broken" not in left.cause.lower()
+    assert left.confidence == "inferred"
+    assert left.command.startswith("dlpu lint ")
+    assert custom.count == 1
+    assert "nothing is broken" in custom.cause
+    assert custom.confidence == "stated by Axis"
+    assert left.id == custom.id == "operator-falls-back"
+    everything = "".join(
+        f"Fallback unsupported op {n} to TfLite\n" for n in range(2000)
+    )
+    left, custom = errors.explain(everything)
+    assert left.count == 1999
+    assert left.decoded.endswith("; 1979 more")
+
+
+def test_lines_are_counted():
+    line = "Could not allocate tensors"
+    assert errors.explain(line)[0].count == 1
+    assert errors.explain(f"{line}\n12:00 else\n{line} {line}\n")[0].count == 2
 
 
 def test_a_strangers_text_becomes_no_command():

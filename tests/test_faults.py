@@ -440,7 +440,7 @@ def test_a_signal_ends_the_virtual_camera_too(desk):
     folder = desk.folder / "pictures"
     words = ("--virtual", "artpec9", "--images", folder, "--rounds", 10**8)
     child = desk.start("test", *words, MODEL)
-    running = "dlpu-camera-*/root/tmp/dlpu-*/out0.bin"
+    running = "/".join(("dlpu-camera-*", "root", "tmp", "dlpu-*", "out0.bin"))
     wait_for(lambda: list((desk.folder / "temporary").glob(running)), child)
     child.terminate()
     assert_one_line(desk, desk.finish(child), "SIGTERM", "start it again")

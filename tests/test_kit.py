@@ -28,6 +28,7 @@ from click.testing import CliRunner
 from lessons import ROOT
 from PIL import Image
 
+FLOAT = ROOT / "data/scene_classifier_float_256.tflite"
 PERSON = ROOT / "data/person_per_channel.tflite"
 SCENE = ROOT / "data/scene_classifier_qat.tflite"
 ONNX = ROOT / "tests/lint_cases/row-width.cv.pass.onnx"
@@ -134,7 +135,11 @@ def test_the_script_is_plain(original):
     told = " ".join(line for line in lines if not line.startswith("#"))
     assert set(told) <= set("abcdefghijklmnopqrstuvwxyzR0123456789 ./-_")
     assert "/tmp" not in told
-    assert (original / "README.md").read_text().count("\n") < 15
+    readme = (original / "README.md").read_text()
+    assert readme.count("\n") < 15
+    assert readme.count("In this folder, on your computer") == 2
+    assert "`dlpu camera --soc artpec9`" in readme
+    assert "`scp -P PORT`" in readme
 
 
 def test_the_pictures_are_what_the_device_takes(original, photographs):
@@ -156,6 +161,10 @@ def test_what_the_virtual_camera_gives_is_identical(original):
     done = run("--compare", original)
     assert done.exit_code == 0
     assert done.output.splitlines()[-1] == "nothing wrong"
+    assert " of 3 inputs" not in done.output
+    for word in ("a step is 1 of an integer output", "dB; ", "reference (plain)"):
+        assert done.output.count(word) == 1
+    assert "float output" not in done.output
 
 
 def test_reference_kernels_are_not_the_default_ones(original):
@@ -374,6 +383,7 @@ def test_truncated_missing_and_empty_dumps(kit):
         if (entry["device"], entry["variant"]) == (DLPU, "exposed")
     }
     assert found == {0: 3, 2: 2, 3: 3, 4: 3, 5: 3}
+    assert ", 2 of 3 inputs\n" in run("--compare", kit).output
 
 
 def test_a_device_that_refused(kit):
@@ -511,6 +521,79 @@ def test_rows_are_padded(tmp_path):
     np.testing.assert_array_equal(rows[..., :20].ravel(), expected)
 
 
+def test_what_was_made_is_told(tmp_path, photographs):
+    """Nothing is silently less than what was asked for."""
+    done = run(
+        *(PERSON, "--soc", "artpec9", "-o", tmp_path / "few", "--images", photographs),
+        *("--count", 50),
+    )
+    assert "inputs     3, pictures (--count 50: there are no more)\n" in done.output
+    assert "exposed    none: no ADD feeds a CONV_2D" in done.output
+    assert "warning" not in done.output
+    done = run(
+        *(PERSON, "--soc", "artpec9", "-o", tmp_path / "asked", "--expose", "none"),
+        *("--count", 1, "--json"),
+    )
+    assert json.loads(done.output)["warnings"] == []
+    assert "exposed" not in done.output
+
+
+def test_what_the_linter_calls_an_error_is_a_warning(tmp_path):
+    done = run(FLOAT, "--soc", "artpec8", "-o", tmp_path / "kit", "--count", 1)
+    assert done.exit_code == 0
+    assert "warning    lint error not-full-integer: CONV_2D 0" in done.output
+    done = run(
+        *(FLOAT, "--soc", "artpec8", "-o", tmp_path / "other", "--count", 1, "--json")
+    )
+    (warning,) = json.loads(done.output)["warnings"]
+    assert warning.startswith("not-full-integer: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "mean", "std"),
+    [
+        (("--mean", "127.5", "--std", "127.5"), 127.5, 127.5),
+        (("--std", "58,57,56"), 0, (58, 57, 56)),
+    ],
+)
+def test_pictures_for_a_float_input(tmp_path, photographs, options, mean, std):
+    folder = tmp_path / "kit"
+    done = run(
+        *(FLOAT, "--soc", "artpec8", "-o", folder, "--images", photographs, *options),
+        *("--count", 1, "--expose", "none"),
+    )
+    assert done.exit_code == 0, done.output
+    size = reading.read(FLOAT).inputs[0].shape[1:3]
+    path = datasets.image_files(photographs)[0]
+    pixels = datasets.centre_crop(datasets.read_image(path), size=size)
+    sent = np.frombuffer((folder / "in/000.0.bin").read_bytes(), "<f4")
+    expected = (pixels - np.array(mean, float)) / np.array(std, float)
+    np.testing.assert_array_equal(sent, expected.astype(np.float32).ravel())
+    assert "A value is (pixel - mean) / std" in (folder / "README.md").read_text()
+    assert "ERROR" not in on_camera(folder, "artpec8")
+    assert set(verdicts(compared(folder)[0])) == {"identical"}
+    done = run("--compare", folder)
+    assert "difference of the float values" in done.output
+    assert "a step is" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((FLOAT, "--soc", "artpec8"), "give --mean and --std, or leave --images out"),
+        ((FLOAT, "--soc", "artpec8", "--mean", "1,2,3", "--std", "0"), "above 0"),
+        ((SCENE, "--soc", "artpec8", "--std", "255"), "takes pixels as they are"),
+        ((ONNX, "--soc", "cv25", "--mean", "0"), "takes pixels as they are"),
+    ],
+)
+def test_mean_and_std_are_for_float_inputs(tmp_path, photographs, words, told):
+    done = run(*words, "--images", photographs, "-o", tmp_path / "kit")
+    assert done.exit_code == 2
+    assert told in done.output
+    assert len(done.output.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_artpec7_wants_a_compiled_file(tmp_path):
     folder = tmp_path / "kit"
     made = kits.make(PERSON, folder, soc="artpec7", count=1, expose="none")
@@ -567,6 +650,8 @@ def test_hostile_names_stay_out_of_the_script(tmp_path):
         ),
         ((PERSON, "--soc", "artpec9", "-o", "{new}", "--count", "1000"), "1 to 999"),
         ((PERSON, "--compare", "{old}"), "takes the kit's folder alone"),
+        (("--std", "2", "--compare", "{old}"), "takes the kit's folder alone"),
+        ((FLOAT, "--soc", "artpec8", "-o", "{new}", "--mean", "0"), "add --images DIR"),
     ],
 )
 def test_refusals(tmp_path, arguments, words):

@@ -240,6 +240,38 @@ def test_there_is_no_shell(client, line, status):
     assert client.camera.boot == boot
 
 
+@pytest.mark.parametrize("place", ["plain", "two words, 100% 'odd'"])
+def test_the_printed_lines_for_people(tmp_path, monkeypatch, place):
+    """A shell's reading of each line as it is printed; a key instead of a password."""
+    (tmp_path / place).mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / place))
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    (tmp_path / "key").touch(mode=0o600)
+    key.write_private_key(tmp_path / "key")
+    (tmp_path / "model.tflite").write_bytes(MODEL.read_bytes())
+    public = key.export_public_key().decode()
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "TERM": "xterm"}
+    with virtual.start("artpec8", authorized_keys=[public]) as camera:
+        told = virtual.login_help(camera)
+        lines = re.findall(r"(?:log in|files|) *:? +((?:ssh|sftp|scp) -F .*)\n", told)
+        assert [line.split()[0] for line in lines] == ["ssh", "sftp", "scp"]
+        for line in reversed(lines):
+            name, *words = shlex.split(line)
+            options = ["-i", str(tmp_path / "key"), "-o", "BatchMode=yes"]
+            done = subprocess.run(
+                [shutil.which(name), *options, *words],
+                input="" if name == "scp" else "ls -l\n",
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            assert done.returncode == 0, (line, done.stderr)
+            assert name == "scp" or "model.tflite" in done.stdout
+    assert list((tmp_path / place).iterdir()) == []
+
+
 def test_a_person_at_the_prompt(client):
     client.camera.storage.locate("/tmp/m.tflite").write_bytes(MODEL.read_bytes())
     line = "larod-client -g m.tflite -c cpu-tflite -R 0 -i ''"

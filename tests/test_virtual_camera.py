@@ -163,6 +163,7 @@ def test_what_needs_a_shell_is_answered_in_one_line(visitor, line):
     status, output, errors = visitor(line)
     assert (status, output) == (2, "")
     assert errors.startswith("the virtual camera has no shell: ")
+    assert ("is not understood" in errors) == ("only && joins commands" in errors)
     assert errors.count("\n") == 1
     assert errors.endswith("\n")
     assert (visitor.shell.camera.boot, tree(visitor.shell.camera)) == (boot, before)
@@ -236,7 +237,7 @@ def test_each_chip_has_a_camera(soc):
 def test_files_and_folders(visitor):
     assert visitor("mkdir -p a/b && cd a && pwd") == (0, "/tmp/a\n", "")
     assert visitor("touch b/.hidden b/seen && ls b")[1] == "seen\n"
-    assert visitor("ls -a b")[1] == ".hidden\nseen\n"
+    assert visitor("ls -a b")[1] == ".\n..\n.hidden\nseen\n"
     assert re.match(
         r"-rw-r--r-- +1 acap-virtual acap-virtual +0 .* seen\n", visitor("ls -l b")[1]
     )
@@ -257,6 +258,46 @@ def test_files_and_folders(visitor):
         "0",
         "65536",
     ]
+    for line in ("df", "df -h"):  # a column ends where its heading ends
+        head, row = visitor(line)[1].splitlines()
+        for heading in ("Used", "Available", "Use%"):
+            end = head.index(heading) + len(heading)
+            assert row[end - 1] != " " == row[end]
+
+
+def test_listings_name_the_same_owners(camera, visitor):
+    def owners(listing: str) -> dict[str, str]:
+        rows = [line.split() for line in listing.splitlines()]
+        return {row[-1]: row[2] for row in rows}
+
+    async def visit() -> dict[str, str]:
+        async with log_in(camera) as connection, connection.start_sftp_client() as sftp:
+            return owners(
+                "\n".join([entry.longname for entry in await sftp.readdir("/")])
+            )
+
+    told = owners(visitor("ls -la /")[1])
+    assert told == {
+        **dict.fromkeys((".", "..", "etc", "usr", "var"), "root"),
+        "tmp": camera.user,
+    }
+    assert asyncio.run(visit()) == told
+    assert owners(visitor("ls -la /tmp")[1]) == {".": camera.user, "..": "root"}
+
+
+@pytest.mark.parametrize(
+    ("version", "user"),
+    [("10.9", "root"), ("11.4.63", "root"), ("11.5", "acap-virtual")],
+)
+def test_who_logs_in_depends_on_the_version(version, user):
+    with virtual.start("artpec8", os=version) as camera:
+        assert camera.user == user
+        assert execute(camera, "whoami && ls -l /tmp").stdout.startswith(f"{user}\n")
+        with camera.connect() as client:
+            assert client.info.os == version
+        other = {"root": "acap-virtual", "acap-virtual": "root"}[user]
+        assert not camera.is_login(other, camera.password)
+        assert f" User {user}\n" in camera.ssh_config.read_text()
 
 
 @pytest.mark.parametrize(
@@ -1000,11 +1041,39 @@ def test_the_command_serves_until_it_is_told_to_end(number):
     with served("--soc", "cv25") as (process, told):
         assert "SIMULATION" in told
         assert "ambarella-cvflow" in told
-        hosts = Path(re.search("UserKnownHostsFile=([^ ]*)", told)[1])
-        assert hosts.exists()
+        settings = Path(re.search("ssh -F ([^ ]*) camera\n", told)[1])
+        assert settings.exists()
         process.send_signal(number)
         assert process.wait(30) == 0
-    assert not hosts.parent.parent.exists()
+    assert not settings.parent.parent.exists()
+
+
+def test_the_printed_lines_for_the_client(monkeypatch, tmp_path):
+    """Do what they say, word for word."""
+    for name in ("HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.delenv("AXIS_CAMERA_KEY", raising=False)
+    with virtual.start("artpec8") as camera:
+        told = virtual.login_help(camera)
+        for line in re.findall("export (AXIS_CAMERA.*=.*)\n", told):
+            for pair in shlex.split(line):
+                monkeypatch.setenv(*pair.split("=", 1))
+        assert "read -rs AXIS_CAMERA_PASSWORD " in told
+        monkeypatch.setenv("AXIS_CAMERA_PASSWORD", camera.password)
+        words = shlex.split(re.search("\n  dlpu (camera.*)\n", told)[1])
+        assert words == ["camera"]
+        done = CliRunner().invoke(dlpu, words)
+        assert done.exit_code == 0, done.output
+        assert "SIMULATION" in done.output
+        # An address without the port, and AXIS_CAMERA has it.
+        with socket.socket() as free:
+            free.bind((camera.host, 0))
+            port = str(free.getsockname()[1])
+        done = CliRunner().invoke(dlpu, ["camera", camera.host, "--port", port])
+        assert done.exit_code == 2
+        assert f"give it as {camera.host}:{camera.port}\n" in done.output
+        done = CliRunner().invoke(dlpu, ["camera", f"{camera.host}:{camera.port}"])
+        assert done.exit_code == 0, done.output
 
 
 @pytest.mark.parametrize("as_json", [True, False])
@@ -1019,7 +1088,11 @@ def test_the_command_tells_what_a_camera_is(camera, as_json, monkeypatch, tmp_pa
     unknown = CliRunner().invoke(dlpu, words)
     assert unknown.exit_code == 2
     assert camera.host_key_fingerprint in unknown.output
+    (kept,) = re.findall("--trust-new, which keeps it in (.*)\n", unknown.output)
+    assert "trust_new" not in unknown.output
+    assert not Path(kept).exists()
     first = CliRunner().invoke(dlpu, [*words, "--trust-new"])
+    assert Path(kept).exists()
     again = CliRunner().invoke(dlpu, words)
     assert (again.exit_code, again.output) == (0, first.output)
     assert camera.password not in unknown.output + first.output
@@ -1050,8 +1123,8 @@ def test_the_courses_client_trusts_exactly_this_camera(camera):
     ("words", "text"),
     [
         ([], "no camera"),
-        (["127.0.0.1", "--soc", "artpec8"], "HOST"),
-        (["--soc", "artpec8", "--json"], "--json"),
+        (["127.0.0.1", "--soc", "artpec8"], "HOST and --soc exclude each other"),
+        (["--soc", "artpec8", "--json"], "--json: not together with --soc"),
         (["127.0.0.1", "--os", "12.0"], "--os"),
         (["--soc", "artpec8", "--authorized-key", "missing.pub"], "missing.pub"),
         (["127.0.0.1"], "user"),

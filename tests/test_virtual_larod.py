@@ -172,6 +172,7 @@ def test_arguments_that_are_not_understood_end_in_one_line(camera, line, told):
 
 
 def test_help_and_version_say_that_it_is_a_simulation(camera):
+    assert "FILE must exist: `touch FILE`" in camera().go("--help")[1]
     for flag in ("--help", "--version"):
         status, text = camera().go(flag)
         assert status == 0
@@ -414,10 +415,12 @@ def test_operators_that_fall_back_are_in_the_log(camera):
     a8 = camera()
     a8.put("m.tflite", CASES / "custom-operator.fail.tflite")
     assert a8.go(f"-g m.tflite -c {A8}")[0] == 0
-    assert a8.log == ["WARNING: Fallback unsupported op 32 to TfLite"]
+    # The camera prints one line an operator; how many they are is our own remark.
+    summed = "simulation: 1 of 1 operators on the CPU"
+    assert a8.log == ["WARNING: Fallback unsupported op 32 to TfLite", summed]
     a8.put("float.tflite", float_input())
     a8.go(f"-g float.tflite -c {A8}")
-    assert a8.log[1:] == ["WARNING: Fallback unsupported op 19 to TfLite"]
+    assert a8.log[2:] == ["WARNING: Fallback unsupported op 19 to TfLite", summed]
 
 
 @pytest.mark.parametrize(
@@ -581,7 +584,10 @@ def test_a_first_load_is_compiled_and_a_second_is_not(camera, tmp_path):
     for _ in range(2):
         assert a8.go(f"-g m.tflite -c {A8}")[0] == 0
     (line,) = a8.log
-    assert line.startswith("simulation: m.tflite would be compiled now, 25 s on a cam")
+    begin = (
+        "simulation: m.tflite would be compiled now; for scale, a published sample: "
+    )
+    assert line.startswith(f"{begin}25 s on a camera (MobileNetV2 ")
     assert line.endswith("shortened to 0.01 s")
     folder = a8.root / "var/lib/larod/nbg-cache"
     assert len(list(folder.iterdir())) == 1

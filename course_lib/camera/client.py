@@ -53,6 +53,7 @@ CLEAN_UP_SECONDS = 20.0
 CLEAN_UP_TRY_SECONDS = 6.0
 CLEAN_UP_WAITS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 _CHUNK = 1 << 18
+_SLOWEST = 10_000  # bytes a second; what is slower is taken for dead
 _QUOTED = 300  # characters of the camera's own words in a line of ours
 _LONGEST = 100  # characters of a name
 _QUESTION_SECONDS = 60.0  # what a camera answers at once
@@ -187,7 +188,7 @@ def connect(
     password: str | None = None,
     key: Path | str | None = None,
     port: int = trust.SSH_PORT,
-    https_port: int = trust.HTTPS_PORT,
+    https_port: int | None = None,
     known: Path | str | None = None,
     trust_new: bool = False,
     timeout: float = 10.0,
@@ -195,9 +196,10 @@ def connect(
     """Connect to a camera over SSH; use the result in a `with` statement.
 
     What is None comes from the environment: AXIS_CAMERA (`host` or `host:port`),
-    AXIS_CAMERA_USER, AXIS_CAMERA_PASSWORD, AXIS_CAMERA_KEY. The password of an
-    encrypted key stands in AXIS_CAMERA_KEY_PASSPHRASE. No key of ~/.ssh, no agent and
-    no ~/.ssh/config is used: only what is named.
+    AXIS_CAMERA_USER, AXIS_CAMERA_PASSWORD, AXIS_CAMERA_KEY, AXIS_CAMERA_HTTPS_PORT,
+    AXIS_CAMERA_KNOWN. The password of an encrypted key stands in
+    AXIS_CAMERA_KEY_PASSPHRASE. No key of ~/.ssh, no agent and no ~/.ssh/config is used:
+    only what is named.
 
     Args:
         host: Name or address.
@@ -205,7 +207,7 @@ def connect(
         password: For SSH and VAPIX.
         key: File with a private key, for SSH.
         port: Of SSH.
-        https_port: Of VAPIX.
+        https_port: Of VAPIX; 443 when nothing names another.
         known: Folder with `known_hosts` and `certificates`; None: the user's.
         trust_new: Whether an unknown host key or certificate is accepted and kept.
         timeout: For a connection, in seconds.
@@ -224,6 +226,7 @@ def connect(
         )
     if match := re.fullmatch(r"([^:]+):(\d{1,5})", host):
         host, port = match[1], int(match[2])
+    host = trust.host(host)
     user = user or os.environ.get("AXIS_CAMERA_USER")
     if not user:
         raise UnusableInput(
@@ -232,6 +235,7 @@ def connect(
         )
     if not 0 < port < 1 << 16:
         raise UnusableInput(f"camera {host}: port {port}: give one from 1 to 65535")
+    known = known or os.environ.get("AXIS_CAMERA_KNOWN")
     # From here on no frame has it as a text: a debugger's traceback shows frames.
     secret = _Secret(password or os.environ.get("AXIS_CAMERA_PASSWORD"))
     del password
@@ -242,12 +246,12 @@ def connect(
             "AXIS_CAMERA_KEY to the file of a private key"
         )
     access = _Access(
-        host=trust.host(host),
+        host=host,
         user=user,
         password=secret,
         key=_private_key(Path(key)) if key else None,
         port=port,
-        https_port=https_port,
+        https_port=https_port or _https_port(),
         known=Path(known) if known else None,
         trust_new=trust_new,
         timeout=timeout,
@@ -547,7 +551,8 @@ class Camera:
                 return ""  # then nothing has been made there either
             except UnusableInput as error:
                 reason = str(error)
-                if self._connection and not self._connection.is_closed():
+                connected = self._connection and not self._connection.is_closed()
+                if connected or isinstance(error, trust.NotTrusted):
                     break  # it answers, and will answer the same again
             else:
                 return ""
@@ -561,7 +566,7 @@ class Camera:
             says = f"{words[0]}: not found there (127); is it a camera with larod?"
         elif run and run.error:
             code = "" if run.error.code is None else f" ({run.error.code})"
-            step = f" when {run.error.step}" if run.error.step else ""
+            step = f" when {run.error.step[:_LONGEST]}" if run.error.step else ""
             says = f"larod-client failed{step}{code}: {run.error.text[:_QUOTED]}"
         elif reply.status < 0:
             says = f"{words[0]} was killed; is the camera's memory full? See its log"
@@ -612,7 +617,9 @@ class Camera:
         except (asyncssh.DisconnectError, ConnectionResetError, BrokenPipeError):
             line = f"{name}: hung up before the log-in; is it an SSH port? {_SSH_OFF}"
         except ConnectionRefusedError:
-            line = f"{name}: the connection is refused; {_SSH_OFF}"
+            line = (
+                f"{name}: the connection is refused; {_elsewhere(access) or _SSH_OFF}"
+            )
         except socket.gaierror:
             line = f"{name}: the name is not known; give the camera's address"
         except TimeoutError:
@@ -624,6 +631,11 @@ class Camera:
             line = (
                 f"{name}: not reachable ({error.strerror or 'no route'}); check the "
                 "address and the network"
+            )
+        except ValueError:  # SASLprep's, or of what is no UTF-8
+            line = (
+                f"{name}: the user's name or password has a character that cannot be "
+                "sent; set AXIS_CAMERA_USER and AXIS_CAMERA_PASSWORD anew"
             )
         else:
             guard.accept()
@@ -689,22 +701,30 @@ class Camera:
         raise CameraError(f"{self._access}: {shown} {line}") from None
 
     @asynccontextmanager
-    async def _sftp(self) -> AsyncIterator[asyncssh.SFTPClient]:
-        """Open an SFTP session of its own: none is left in doubt by an interrupt."""
+    async def _sftp(self, seconds: float) -> AsyncIterator[asyncssh.SFTPClient]:
+        """Open an SFTP session of its own: none is left in doubt by an interrupt.
+
+        After so many seconds the connection is cut: a file cannot be closed, nor a
+        session ended, on a camera that no longer answers.
+        """
         connection = self._open()
+        limit = asyncio.get_running_loop().call_later(seconds, connection.abort)
         try:
-            client = await connection.start_sftp_client()
-        except (asyncssh.ChannelOpenError, asyncssh.SFTPError):
-            self._open()
-            raise _NoSftp(
-                f"{self._access}: no SFTP there; its SSH server lacks the subsystem or "
-                f"this user may not use it: log in as another user ({_USERS})"
-            ) from None
-        async with client:
-            yield client
+            try:
+                client = await connection.start_sftp_client()
+            except (asyncssh.ChannelOpenError, asyncssh.SFTPError):
+                self._open()
+                raise _NoSftp(
+                    f"{self._access}: no SFTP there; its SSH server lacks the subsystem"
+                    f" or this user may not use it: log in as another user ({_USERS})"
+                ) from None
+            async with client:
+                yield client
+        finally:
+            limit.cancel()
 
     async def _make(self, folder: str) -> None:
-        async with self._sftp() as sftp:
+        async with self._sftp(_patience(0)) as sftp:
             await sftp.mkdir(folder, asyncssh.SFTPAttrs(permissions=0o700))
 
     async def _upload(
@@ -715,7 +735,7 @@ class Camera:
         """Write files, by path, and look whether they got there whole."""
         total = sum(map(len, contents.values()))
         sent = 0
-        async with self._sftp() as sftp:
+        async with self._sftp(_patience(total)) as sftp:
             try:
                 for path, content in contents.items():
                     async with sftp.open(path, "wb") as file:
@@ -737,7 +757,8 @@ class Camera:
     async def _download(self, sizes: Mapping[str, int]) -> list[bytes]:
         """Read files, by path, that must have these sizes."""
         contents: list[bytes] = []
-        async with self._sftp() as sftp:
+        total = sum(sizes.values())
+        async with self._sftp(_patience(total)) as sftp:
             try:
                 for path, expected in sizes.items():
                     size = await sftp.getsize(path)
@@ -754,7 +775,6 @@ class Camera:
                     contents.append(content)
             except _CUT:
                 got = sum(map(len, contents))
-                total = sum(sizes.values())
                 raise _Lost(f"{got:,} of {total:,} bytes fetched") from None
         return contents
 
@@ -764,7 +784,7 @@ class Camera:
             async with asyncio.timeout(seconds):
                 if self._connection is None or self._connection.is_closed():
                     await self._connect()
-                async with self._sftp() as sftp:
+                async with self._sftp(seconds) as sftp:
                     with contextlib.suppress(*_NOT_THERE):
                         await sftp.rmtree(folder)
         except TimeoutError:
@@ -954,6 +974,20 @@ _CUT = (
 _NOT_THERE = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath)
 
 
+def _elsewhere(access: _Access) -> str:
+    """Tell when AXIS_CAMERA names another port of the host; "" when it does not."""
+    named = os.environ.get("AXIS_CAMERA", "").lower()
+    host, _, port = named.partition(":")
+    if host != access.host or not port or port == f"{access.port}":
+        return ""
+    return f"AXIS_CAMERA names port {port} of this host: give it as {named}"
+
+
+def _patience(size: int) -> float:
+    """Return the seconds after which a transfer of so many bytes is given up."""
+    return COMMAND_SECONDS + size / _SLOWEST
+
+
 async def _read(stream: asyncssh.SSHReader[bytes], limit: int) -> bytes:
     """Read a stream to its end."""
     content = bytearray()
@@ -984,6 +1018,18 @@ def _sftp_reason(error: asyncssh.SFTPError) -> str:
         return f"this user may not write or read there; log in as another ({_USERS})"
     # OpenSSH has one answer, "Failure", for all else; a full disk is the usual cause.
     return f"the camera answers {error.reason!r}; is its disk full? See `df /tmp` there"
+
+
+def _https_port() -> int:
+    """Return VAPIX's port from the environment, or the usual one."""
+    named = os.environ.get("AXIS_CAMERA_HTTPS_PORT")
+    if not named:
+        return trust.HTTPS_PORT
+    if not named.isdecimal() or not 0 < int(named) < 1 << 16:
+        raise UnusableInput(
+            f"AXIS_CAMERA_HTTPS_PORT is {named!r}: give a port from 1 to 65535"
+        )
+    return int(named)
 
 
 def _private_key(file: Path) -> asyncssh.SSHKey:

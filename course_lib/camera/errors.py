@@ -9,8 +9,9 @@ import bisect
 import math
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
@@ -41,9 +42,10 @@ class Explanation:
         confidence: In the cause; a key of `course_lib.dlpu.socs.CONFIDENCES`.
         next: What to do.
         command: What to type next, or "". Words in capitals are to be replaced.
-        note: Whether nothing is broken.
+        note: Whether it is a remark, not an error.
         sources: Who says so, the best one first.
         lesson: Number of the lesson that treats it, such as "07".
+        count: In how many lines of the text it stands.
 
     Introduced in notebook 13.
     """
@@ -59,6 +61,7 @@ class Explanation:
     note: bool
     sources: tuple[socs.Source, ...]
     lesson: str
+    count: int = 1
 
     @property
     def source(self) -> tuple[str, str]:
@@ -72,13 +75,48 @@ class Explanation:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What is known and what is not known of a text.
+
+    Attributes:
+        explanations: Of the messages that are known, the most telling one first.
+        unknown: The lines that look like errors and have no known message in them.
+
+    Introduced in notebook 13.
+    """
+
+    explanations: tuple[Explanation, ...]
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Template:
+    """A pattern of errors.toml, compiled.
+
+    Attributes:
+        expression: For a text without filler, in lower case.
+        letters: How many of its characters are its own, not a placeholder's.
+        alone: Whether the whole text has to be this message.
+
+    Introduced in notebook 13.
+    """
+
+    expression: re.Pattern[str]
+    letters: int
+    alone: bool
+
+
+@dataclass(frozen=True)
 class Message:
     """An entry of errors.toml.
 
     Attributes:
-        patterns: Each a compiled template, with the count of its own characters.
+        patterns: Its templates.
         example: A text as it was printed.
         decode: Says what names and numbers tell.
+        together: Whether lines that tell different things are one explanation.
+        only: Names and the values that the texts are for; {} for any.
+        otherwise: The entry for other values; None where `only` is {}.
         id, title, cause, confidence, next, command, note, sources, lesson: As of an
             `Explanation`.
 
@@ -87,7 +125,7 @@ class Message:
 
     id: str
     title: str
-    patterns: tuple[tuple[re.Pattern[str], int], ...]
+    patterns: tuple[Template, ...]
     example: str
     cause: str
     confidence: str
@@ -97,20 +135,23 @@ class Message:
     lesson: str
     decode: Callable[[Mapping[str, str]], str]
     note: bool = False
+    together: bool = False
+    only: Mapping[str, str] = field(default_factory=dict)
+    otherwise: "Message | None" = None
 
 
 def explain(text: str) -> tuple[Explanation, ...]:
     """Return what the messages in a text mean, the most telling one first.
 
     The text may be a whole log, with times, colours of a terminal and broken lines.
-    The more of a message was recognised word by word, the earlier it stands; what
-    harms nothing comes last. The time grows in proportion to the text.
+    The more of a message was recognised word by word, the earlier it stands; remarks
+    that are no errors come last. The time grows in proportion to the text.
 
     Args:
         text: One message or many.
 
     Returns:
-        One for each message that is known; none when nothing is.
+        One for each message that is known and for what it tells; none when nothing is.
 
     Example:
         >>> found = explain("Could only read 196608 out of 786432 bytes from file "
@@ -122,23 +163,113 @@ def explain(text: str) -> tuple[Explanation, ...]:
 
     Introduced in notebook 13.
     """
+    return read(text).explanations
+
+
+def read(text: str) -> Reading:
+    """Return what `explain` does, and the other lines that look like errors.
+
+    Args:
+        text: One message or many.
+
+    Introduced in notebook 13.
+    """
     bare = _Bare(text)
-    taken: list[tuple[int, int]] = []
-    best: dict[tuple[str, str], Explanation] = {}
+    covered = bytearray(len(text))  # 1 where a message was recognised
+    groups: dict[tuple[str, str, str], _Group] = {}
+    known: Counter[str] = Counter()
+    decoded: dict[tuple, tuple[Message, str]] = {}
     for _, message, match in sorted(_matches(bare), key=lambda found: found[0]):
-        if all(match.end() <= start or end <= match.start() for start, end in taken):
-            taken.append(match.span())
-            found = _explanation(message, match=match, bare=bare)
-            if found.decoded or found.id not in {known for known, _ in best}:
-                best.setdefault((found.id, found.decoded), found)
-    return tuple(best.values())
+        first, last = bare.span(match)
+        if covered.find(1, first, last) >= 0:
+            continue
+        covered[first:last] = b"\x01" * (last - first)
+        same = (match.re, match.groups())
+        if same not in decoded:
+            decoded[same] = _decoded(message, bare.values(match))
+        variant, told = decoded[same]
+        key = (message.id, variant.title, "" if message.together else told)
+        if key not in groups:
+            if known[message.id] >= (_DISTINCT if told else 1):
+                continue
+            known[message.id] += 1
+            groups[key] = _Group(variant, match)
+        groups[key].add(told, text, first)
+    return Reading(
+        tuple(group.explanation(bare) for group in groups.values()),
+        _unknown(text, covered),
+    )
+
+
+@dataclass
+class _Group:
+    """Lines of a text that get one explanation."""
+
+    message: Message
+    match: re.Match[str]  # the first one
+    told: Counter[str] = field(default_factory=Counter)
+    lines: set[int] = field(default_factory=set)
+
+    def add(self, told: str, text: str, place: int) -> None:
+        self.told[told] += 1
+        self.lines.add(text.rfind("\n", 0, place))
+
+    def explanation(self, bare: "_Bare") -> Explanation:
+        message, values = self.message, bare.values(self.match)
+        parts = [
+            f"{told} ({count} times)" if count > 1 and message.together else told
+            for told, count in self.told.most_common(_DISTINCT)
+        ]
+        if len(self.told) > _DISTINCT:
+            parts.append(f"{len(self.told) - _DISTINCT} more")
+        return Explanation(
+            message.id,
+            message.title,
+            bare.original(self.match),
+            message.cause,
+            "; ".join(parts),
+            message.confidence,
+            message.next,
+            _PLACEHOLDER.sub(lambda name: _word(name[1], values), message.command),
+            message.note,
+            message.sources,
+            message.lesson,
+            len(self.lines),
+        )
+
+
+# How a line with an error looks; "0 failed" is none.
+_ALARM = re.compile(
+    r"\b(?:ERROR|FATAL|CRITICAL)\b|\[ ?(?:ERR|CRIT|ALERT|EMERG) *\]"
+    r"|(?i:error:|(?<!\b0 )\bfailed\b|\bfatal:|\bpanic\b)"
+)
+
+
+def _unknown(text: str, covered: bytearray) -> tuple[str, ...]:
+    """Return the lines that look like errors outside of what was recognised."""
+    lines: list[str] = []
+    traceback = ""  # it counts when no line that names the error ends it
+    for line in re.finditer(r"[^\r\n]+", text):
+        known = covered.find(1, *line.span()) >= 0
+        if "Traceback (" in line[0]:
+            lines += [traceback] * bool(traceback)
+            traceback = "" if known else line[0]
+        elif known or _ALARM.search(line[0]):
+            lines += [line[0]] * (not known)
+            traceback = ""
+    return (*lines, traceback) if traceback else tuple(lines)
 
 
 # --- a text without what may differ ---------------------------------------------------
 
-# A terminal's colours and titles; and these, white space, quotation marks, controls.
-_ESCAPES = r"\x1b\[[0-?]{0,32}[ -/]{0,4}[@-~]|\x1b\][^\x07\x1b]{0,256}(?:\x07|\x1b\\)"
+# A terminal's colours and titles, colours whose escape character was lost on the way;
+# and these, white space, quotation marks, controls.
+_ESCAPES = (
+    r"\x1b\[[0-?]{0,32}[ -/]{0,4}[@-~]|\x1b\][^\x07\x1b]{0,256}(?:\x07|\x1b\\)"
+    r"|(?:#033|\^\[)?\[(?:\d{1,3};){0,4}\d{1,3}m"
+)
 _FILLER = re.compile(rf"(?:{_ESCAPES}|[\s\"'`\u2018-\u201f\u00b4\x00-\x1f\x7f-\x9f])+")
+_NAME = re.compile(r"[A-Za-z0-9_]-?$")  # before a match: acap-root is not root
 _LOWER = str.maketrans(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
 )  # str.lower may change a text's length, and so the places in it
@@ -171,10 +302,23 @@ class _Bare:
         self.kept = "".join(pieces)
         self.plain = self.kept.translate(_LOWER)
 
+    def span(self, match: re.Match[str]) -> tuple[int, int]:
+        """Return where in the text a match begins and ends."""
+        return self._place(match.start()), self._place(match.end() - 1) + 1
+
+    def starts_a_word(self, match: re.Match[str]) -> bool:
+        """Return whether the text has no rest of a word or name before a match."""
+        index = match.start()
+        place = self._place(index)
+        if not index or self._place(index - 1) != place - 1:
+            return True  # behind filler, or first
+        name = _NAME.search(self.text, max(0, place - 2), place)
+        return not (name and self.text[place].isalnum())
+
     def original(self, match: re.Match[str]) -> str:
         """Return what the text has at a match, on one line that steers no terminal."""
-        first, last = self._place(match.start()), self._place(match.end() - 1)
-        words = re.sub(_ESCAPES, "", self.text[first : last + 1]).split()
+        first, last = self.span(match)
+        words = re.sub(_ESCAPES, "", self.text[first:last]).split()
         return "".join(filter(str.isprintable, " ".join(words)))
 
     def values(self, match: re.Match[str]) -> dict[str, str]:
@@ -196,54 +340,61 @@ _KINDS = {  # bounded, so that no text makes the search slow
     "": ".{0,120}?",
     "number": r"\d{1,18}(?: \d{1,18})?",  # a line may break within it
     "code": r"-?\d{1,6}",
+    "host": r"[\w.:%\[\]-]{1,100}?",  # or a user of it
+    "device": r"[a-z0-9-]{1,40}-(?:tflite|native|proc|cvflow)",
 }
 _LAST = r"\d{1,18}"  # what follows belongs to something else
 _PLACEHOLDER = re.compile(r"\{(\w+)(?::(\w+))?\}")
-_DISTINCT = 20  # of one template; more would bury what else a log has
+_DISTINCT = 20  # of one message; more would bury what else a log has
+_LEVEL = "(?:(?:error|warning):)?"  # before a message that stands alone
 
 
-def _compile(template: str) -> tuple[re.Pattern[str], int]:
-    """Return the expression of a template, and the count of its own characters."""
+def _compile(template: str, *, alone: bool) -> Template:
     parts = _PLACEHOLDER.split(template)  # text, name, kind, text, name, kind, ... text
     texts = [re.escape(_Bare(text).plain) for text in parts[::3]]
     kinds = [_KINDS[kind or ""] for kind in parts[2::3]]
-    if kinds and not texts[-1]:
+    if kinds and not texts[-1] and parts[-2] == "number":
         kinds[-1] = _LAST
     groups = [
         f"(?P<{name}>{kind})" for name, kind in zip(parts[1::3], kinds, strict=True)
     ]
     letters = sum(len(_Bare(text).plain) for text in parts[::3])
     joined = zip_longest(texts, groups, fillvalue="")
-    return re.compile("".join(text + group for text, group in joined)), letters
+    expression = "".join(text + group for text, group in joined)
+    if alone:
+        expression = rf"{_LEVEL}{expression}[.!\u2026]{{0,3}}"
+    return Template(re.compile(expression), letters, alone)
 
 
 def _matches(bare: _Bare) -> Iterator[tuple[tuple, Message, re.Match[str]]]:
     for message in MESSAGES.values():
-        for pattern, letters in message.patterns:
-            distinct: dict[tuple, re.Match[str]] = {}
-            for match in pattern.finditer(bare.plain):
-                distinct.setdefault(match.groups(), match)
-                if len(distinct) == _DISTINCT:
-                    break
-            for match in distinct.values():
-                yield (message.note, -letters, match.start()), message, match
+        for template in message.patterns:
+            for match in _places(template, bare):
+                yield (message.note, -template.letters, match.start()), message, match
 
 
-def _explanation(message: Message, *, match: re.Match[str], bare: _Bare) -> Explanation:
-    values = bare.values(match)
-    return Explanation(
-        message.id,
-        message.title,
-        bare.original(match),
-        message.cause,
-        message.decode(values),
-        message.confidence,
-        message.next,
-        _PLACEHOLDER.sub(lambda name: _word(name[1], values), message.command),
-        message.note,
-        message.sources,
-        message.lesson,
-    )
+def _places(template: Template, bare: _Bare) -> Iterator[re.Match[str]]:
+    if template.alone:
+        whole = template.expression.fullmatch(bare.plain)
+        yield from (whole,) if whole else ()
+        return
+    here = 0
+    while match := template.expression.search(bare.plain, here):
+        here = match.end()
+        if bare.starts_a_word(match):
+            yield match
+        else:
+            here = match.start() + 1
+
+
+def _decoded(message: Message, values: Mapping[str, str]) -> tuple[Message, str]:
+    """Return the entry for these values, and what they tell."""
+    if any(values.get(name) != value for name, value in message.only.items()):
+        message = message.otherwise or message
+    try:
+        return message, message.decode(values)
+    except KeyError:  # half a message has fewer names
+        return message, ""
 
 
 def _word(name: str, values: Mapping[str, str]) -> str:
@@ -260,8 +411,6 @@ def _nothing(values: Mapping[str, str]) -> str:
 
 
 def _partitions(values: Mapping[str, str]) -> str:
-    if "total" not in values:
-        return ""
     total, limit = int(values["total"]), int(values["limit"])
     told = f"the graph falls into {total} parts, and {limit} are allowed"
     if "refused" in values:
@@ -274,7 +423,11 @@ def _bytes_read(values: Mapping[str, str]) -> str:
     if not got:
         return "nothing came: the file or buffer is empty, or was read before"
     if got >= wanted:
-        return f"{got} is not less than {wanted}: these numbers do not fit the message"
+        told = f"{got} is not less than {wanted}: these numbers do not fit the message"
+        if got > wanted:
+            swapped = _bytes_read({"got": values["wanted"], "wanted": values["got"]})
+            told += f"; the other way round: {swapped}"
+        return told
     if wanted % got == 0:
         times = wanted // got
         reason = _RATIOS.get(times, "a larger picture is wanted, or several (inferred)")
@@ -365,6 +518,10 @@ def _code_name(values: Mapping[str, str]) -> str:
     )
 
 
+def _files(values: Mapping[str, str]) -> str:
+    return f"files given: {values['got']}, tensors of the model: {values['wanted']}"
+
+
 def _signal(values: Mapping[str, str]) -> str:
     number = values["signal"]
     return f"signal {number} is {_TABLE['signals'].get(number, 'not in the list')}"
@@ -415,6 +572,7 @@ _DECODERS: Mapping[str, Callable[[Mapping[str, str]], str]] = {
     "chip": _chip,
     "device": _device,
     "dimension": _dimension,
+    "files": _files,
     "larod_code": _code,
     "larod_code_name": _code_name,
     "operator": _operator,
@@ -426,14 +584,20 @@ _DECODERS: Mapping[str, Callable[[Mapping[str, str]], str]] = {
 
 
 def _message(entry: dict) -> Message:
-    return Message(
-        **{
-            **entry,
-            "patterns": tuple(map(_compile, entry["patterns"])),
-            "sources": tuple(SOURCES[key] for key in entry["sources"]),
-            "decode": _DECODERS[entry.get("decode", "")],
-        }
-    )
+    told = {
+        **entry,
+        "patterns": tuple(
+            _compile(template, alone=kind == "alone")
+            for kind in ("patterns", "alone")
+            for template in entry.get(kind, ())
+        ),
+        "sources": tuple(SOURCES[key] for key in entry["sources"]),
+        "decode": _DECODERS[entry.get("decode", "")],
+    }
+    told.pop("alone", None)
+    if other := told.pop("otherwise", None):
+        told["otherwise"] = _message({**entry, "otherwise": None, **other})
+    return Message(**told)
 
 
 MESSAGES: Mapping[str, Message] = MappingProxyType(

@@ -4,12 +4,14 @@ It holds a model, inputs as the device takes them, the outputs to expect, and a 
 of plain larod-client calls. `judgement` reads what comes back.
 """
 
+import errno
 import hashlib
 import json
 import math
 import os
 import shlex
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -35,6 +37,8 @@ MODEL, EXPOSED = "model", "exposed"
 PICTURES = "pictures"
 MOST_SAMPLES = 999  # three digits in the names of the files
 MOST_BYTES = 2**31  # of one tensor: nothing that a camera holds is larger
+_MOST_TEXT = 2**28  # of kit.json
+_MOST_AXES = 30  # of a tensor; an array of NumPy 1 has at most 32
 _KIT = "kit.json"
 _FORMAT = 1
 _DTYPES = ("bool", "float16", "float32", "float64")
@@ -209,6 +213,8 @@ def make(
     count: int = 4,
     seed: int = 0,
     expose: str = "adds",
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
 ) -> Kit:
     """Make a kit: nothing is there before all of it is.
 
@@ -227,6 +233,10 @@ def make(
         seed: Of the random input.
         expose: Which tensors inside become outputs of a second file: "adds" for those
             of `residual_adds`, "all", or "none". An .onnx file has no second one.
+        mean: A float input of a .tflite file gets (pixel - mean) / std: one number, or
+            one a channel; empty: 0. Without mean and std a float input takes no
+            pictures: what a pixel becomes is not in the file.
+        std: See mean; empty: 1.
 
     Raises:
         UnusableInput: When the file, the pictures or the folder cannot be used.
@@ -254,7 +264,8 @@ def make(
         tensors = _to_expose(file, expose)
         if tensors:
             variants[EXPOSED] = exposing.expose(content, tensors)
-    samples = _samples(file, pictures, count=count, seed=seed)
+    scaling = _scaling(file, pictures, mean=mean, std=std)
+    samples = _samples(file, pictures, count=count, seed=seed, scaling=scaling)
     blocks = {
         f"in/{number:03}.{index}.bin": _as_sent(value, end, soc)
         for number, sample in enumerate(samples)
@@ -277,7 +288,7 @@ def make(
         model=path.name,
         made=date.today().isoformat(),
         tool=f"dlpu-course {version('dlpu-course')}",
-        inputs=tuple(_input(end) for end in told.inputs),
+        inputs=tuple(_input(end) | scaling for end in told.inputs),
         count=len(samples),
         source=PICTURES if len(pictures) else f"random, seed {seed}",
         kernels=_kernels(soc),
@@ -320,13 +331,51 @@ def _to_expose(model: Model, which: str) -> list[int]:
     ]
 
 
+def _scaling(
+    model: Model,
+    pictures: Sequence[np.ndarray],
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> dict[str, list[float]]:
+    """Return what turns pixels into a float input; nothing when there is nothing."""
+    if not len(mean) and not len(std):
+        return {}
+    if not len(pictures):
+        raise UnusableInput(
+            "mean and std: are for pictures, and the input is random: give pictures, "
+            "or leave mean and std out"
+        )
+    channels = picture_shape(model)[-1]
+    entry = model.inputs[0]
+    if model.format == "onnx" or not entry.is_float:
+        raise UnusableInput(
+            f"mean and std: the model takes pixels as they are ({entry.dtype}): leave "
+            "mean and std out"
+        )
+    scaling = {"mean": list(mean or (0.0,)), "std": list(std or (1.0,))}
+    if not all(len(of) in (1, channels) for of in scaling.values()) or not all(
+        value > 0 for value in scaling["std"]
+    ):
+        raise UnusableInput(
+            f"mean and std: expected one number each, or {channels}, one a channel; "
+            "std above 0"
+        )
+    return scaling
+
+
 def _samples(
-    model: Model, pictures: Sequence[np.ndarray], *, count: int, seed: int
+    model: Model,
+    pictures: Sequence[np.ndarray],
+    *,
+    count: int,
+    seed: int,
+    scaling: Mapping[str, list[float]],
 ) -> list[list[np.ndarray]]:
     """Return the inputs of each sample as the file takes them, [1, ...]."""
     if len(pictures):
         picture_shape(model)  # tells when it takes none
-        return [[_from_pixels(image, model)] for image in pictures]
+        return [[_from_pixels(image, model, scaling)] for image in pictures]
     generator = np.random.default_rng(seed)
     return [
         [_random(generator, tensor, model.format) for tensor in model.inputs]
@@ -334,19 +383,23 @@ def _samples(
     ]
 
 
-def _from_pixels(image: np.ndarray, model: Model) -> np.ndarray:
+def _from_pixels(
+    image: np.ndarray, model: Model, scaling: Mapping[str, list[float]]
+) -> np.ndarray:
     (entry,) = model.inputs
+    if scaling:  # before the channels may come first
+        image = (image - np.array(scaling["mean"])) / np.array(scaling["std"])
     planar = entry.layout.startswith("planar")
     pixels = (image.transpose(2, 0, 1) if planar else image)[None]
     if entry.dtype == "uint8":
         return pixels
     if entry.dtype == "int8":
         return (pixels ^ 128).view(np.int8)  # each pixel less 128
-    if model.format == "onnx" and entry.dtype == "float32":
-        return pixels.astype(np.float32)  # the .onnx has its own normalisation
+    if scaling or (model.format == "onnx" and entry.dtype == "float32"):
+        return pixels.astype(entry.dtype)  # the .onnx has its own normalisation
     raise UnusableInput(
-        f"the model takes {entry.dtype}: what a pixel becomes is not in the file; "
-        "leave --images out for random input"
+        f"the model takes {entry.dtype}: what a pixel becomes is not in the file; give "
+        "--mean and --std, or leave --images out for random input"
     )
 
 
@@ -548,14 +601,24 @@ def _readme(kit: Kit) -> Iterator[str]:
             f"{told['identical']:.2%} identical, largest difference "
             f"{told['largest']:g} {told['unit']}."
         )
+    for entry in kit.inputs:
+        if "mean" in entry:
+            yield f"A value is (pixel - mean) / std: {entry['mean']}, {entry['std']}."
     yield ""
     names = ["run.sh", *dict.fromkeys(run.file for run in kit.runs), "in", "out"]
-    yield "1. `ssh USER@CAMERA mkdir /tmp/kit`, then"
+    yield "1. In this folder, on your computer: `ssh USER@CAMERA mkdir /tmp/kit`, then"
     yield f"   `scp -r {' '.join(names)} USER@CAMERA:/tmp/kit/`"
     yield "2. `ssh USER@CAMERA`, then `cd /tmp/kit`, then `sh run.sh`, then `exit`"
-    yield "3. `scp -r USER@CAMERA:/tmp/kit/out .`"
-    yield "4. `dlpu kit --compare .`"
+    yield "3. In this folder, on your computer: `scp -r USER@CAMERA:/tmp/kit/out .`"
+    yield "4. There too: `dlpu kit --compare .`"
     yield "5. On the camera, `rm -r /tmp/kit`"
+    yield ""
+    yield "Another port than 22: `ssh -p PORT`, but `scp -P PORT`."
+    if kit.soc.products:
+        yield (
+            f"`dlpu camera --soc {kit.soc.id}` runs a virtual camera and prints a "
+            "FILE: `ssh -F FILE`, `scp -F FILE`, with `camera` for USER@CAMERA."
+        )
 
 
 def _description(kit: Kit, blocks: dict[str, bytes]) -> bytes:
@@ -618,7 +681,7 @@ def read(folder: Path | str) -> Kit:
     """
     folder = Path(folder)
     try:
-        told = json.loads((folder / _KIT).read_bytes())
+        told = json.loads(_content(folder / _KIT, most=_MOST_TEXT))
         if told["format"] != _FORMAT:
             raise UnusableInput(
                 f"{folder / _KIT}: has the format {told['format']}: expected {_FORMAT};"
@@ -663,6 +726,16 @@ def read(folder: Path | str) -> Kit:
     return kit
 
 
+def _content(file: Path, *, most: int) -> bytes:
+    """Read a file of a stranger's kit: no pipe, no device, nothing endless."""
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a plain file")
+    if status.st_size > most:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return file.read_bytes()
+
+
 def _count(told: Any) -> int:
     if not 1 <= int(told) <= MOST_SAMPLES:
         raise ValueError(f"{told} samples")
@@ -672,9 +745,11 @@ def _count(told: Any) -> int:
 def _output(told: Mapping[str, Any]) -> Output:
     shape = tuple(int(size) for size in told["shape"])
     dtype = str(told["dtype"])
+    strides = tuple(int(stride) for stride in told["strides"])
     if (
         dtype not in _DTYPES
-        or min((1, *shape)) < 1
+        or min((1, *shape, *strides)) < 1
+        or len(shape) > _MOST_AXES
         or 8 * math.prod(shape) > MOST_BYTES
     ):
         raise ValueError(f"{dtype} {shape}")
@@ -686,7 +761,7 @@ def _output(told: Mapping[str, Any]) -> Output:
         dtype=dtype,
         scale=told["scale"],
         zero_point=told["zero_point"],
-        strides=tuple(int(stride) for stride in told["strides"]),
+        strides=strides,
         exposed=bool(told["exposed"]),
     )
 
@@ -714,7 +789,7 @@ def _check_sums(kit: Kit, sums: Mapping[str, str]) -> None:
     """Check the kit's own files; what comes back from the camera has no checksum."""
     for name, size in _own_files(kit):
         try:
-            block = (kit.folder / name).read_bytes()
+            block = _content(kit.folder / name, most=MOST_BYTES)
         except OSError as error:
             raise UnusableInput(
                 f"{kit.folder / name}: could not be read ({error.strerror}): the kit "

@@ -29,6 +29,7 @@ _MEAN = re.compile(
 _ERROR = re.compile(
     r"^ERROR:(?:(?P<step>[^:()]*)\((?P<code>-?\d{1,20})\):)?(?P<text>.*)$"
 )
+_LONGEST = 200  # characters of a remark
 _WRITTEN = "Output written to:"
 # What ends the list of written files.
 _AFTER_OUTPUTS = ("Mean execution", "Running job", "total time", "ERROR:", "Model ")
@@ -201,7 +202,7 @@ def parse(text: str) -> Run:
             connected = stamp
         elif match := _LOADED.match(words):
             found["model"] = match["name"]
-            if stamp and connected:
+            if stamp and connected and stamp >= connected:  # else its clock was set
                 found["load_seconds"] = (stamp - connected).total_seconds()
         elif match := _SEED.search(words):
             found["seed"] = int(match[1])
@@ -209,7 +210,7 @@ def parse(text: str) -> Run:
             found["rounds"] = int(match[1])
         elif match := _MEAN.search(words):
             found["mean_milliseconds"] = float(match[1])
-            found["simulated"] = match["remark"] or ""
+            found["simulated"] = (match["remark"] or "")[:_LONGEST]
         elif match := _ERROR.match(words):
             failures.append(_failure(match))
     return Run(

@@ -38,8 +38,23 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9])?")
 _WRITING = threading.Lock()
 
 
+TRUST_NEW = "trust_new=True"
+_COMPARE = (
+    "compare it with the camera's own (`dlpu camera --soc` prints a virtual one's); if "
+    f"they are equal, accept it once with {TRUST_NEW}"
+)
+
+
 class NotTrusted(UnusableInput):
-    """A key or certificate that is not known."""
+    """A key or certificate that is not known.
+
+    Attributes:
+        file: Where it would be written down; None when it will not.
+    """
+
+    def __init__(self, line: str, *, file: Path | None = None) -> None:
+        super().__init__(line)
+        self.file = file
 
 
 class Changed(NotTrusted):
@@ -95,15 +110,15 @@ class HostKeys:
             known = ", ".join(sorted({each.get_fingerprint() for each in self.keys}))
             raise Changed(
                 f"{name}: its SSH host key has changed: known is {known}, it shows "
-                f"{shown}; refused, also with --trust-new: after a factory default "
+                f"{shown}; refused, also with {TRUST_NEW}: after a factory default "
                 f"remove the old line from {self.file} (or from ~/.ssh/known_hosts), "
                 "else somebody may stand in between"
             )
         if not trust_new:
             raise NotTrusted(
                 f"{name}: its SSH host key {shown} ({key.get_algorithm()}) is not "
-                "known; refused: if this is your camera, accept it once with "
-                "--trust-new (trust_new=True)"
+                f"known; refused: {_COMPARE}",
+                file=self.file,
             )
 
     def remember(self, key: asyncssh.SSHKey) -> None:
@@ -146,8 +161,9 @@ def host(text: str) -> str:
     try:
         return str(ipaddress.IPv6Address(text))
     except ValueError:
+        shown = text.rpartition("@")[2][:100]  # before it somebody put a password
         raise UnusableInput(
-            f"camera {text!r}: not a host name or address; give one such as "
+            f"camera {shown!r}: not a host name or address; give one such as "
             '"192.168.0.90" in AXIS_CAMERA'
         ) from None
 
@@ -280,7 +296,7 @@ def context(
             raise Changed(
                 f"camera {name}, port {port}: its certificate has changed: pinned is "
                 f"{', '.join(pins[whose])}, it shows {shown}; refused, also with "
-                f"--trust-new: if you gave it a new one, remove the line of {whose} "
+                f"{TRUST_NEW}: if you gave it a new one, remove the line of {whose} "
                 f"from {file}, else somebody may stand in between"
             )
         return _only(certificate)
@@ -290,8 +306,8 @@ def context(
     if not trust_new:
         raise NotTrusted(
             f"camera {name}, port {port}: its certificate is not signed by a known "
-            f"authority; its SHA-256 is {shown}: if this is your camera, accept it "
-            "once with --trust-new (trust_new=True)"
+            f"authority; its SHA-256 is {shown}: {_COMPARE}",
+            file=file,
         )
     _append(file, line=f"{whose} {shown}")
     return _only(certificate)

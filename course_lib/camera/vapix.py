@@ -10,6 +10,7 @@ Systemready, System log), https://developer.axis.com/vapix.
 import json
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from course_lib.errors import UnusableInput
 import httpx
 
 REPLY_LIMIT = 1 << 20  # bytes; the longest useful reply, a system log, is far below
+REPLY_SECONDS = 60.0  # for all of a reply, however it comes
 _RIGHTS = (
     "wrong user or password, or a user without VAPIX rights, as the acap-... users of "
     "Developer Mode are; give a user of the group viewer or above"
@@ -210,6 +212,7 @@ def _reply(
     where = _where(client)
     usual = client.timeout.connect or 0.0
     timeout = httpx.Timeout(usual, read=usual + slow)
+    end = time.monotonic() + slow + REPLY_SECONDS
     content = bytearray()
     try:
         with client.stream(
@@ -222,8 +225,20 @@ def _reply(
                         f"{where}: {path} answered with more than {REPLY_LIMIT:,} "
                         "bytes; cut off: is it an Axis camera?"
                     )
+                if time.monotonic() > end:
+                    raise UnusableInput(
+                        f"{where}: {path} answered for more than {REPLY_SECONDS:g} s; "
+                        "cut off: is it an Axis camera?"
+                    )
     except httpx.HTTPError as error:
         raise UnusableInput(_no_connection(where, error)) from None
+    except UnusableInput:
+        raise
+    except (KeyError, NotImplementedError, ValueError):  # httpx, of a broken challenge
+        raise UnusableInput(
+            f"{where}: {path}: asks for a log-in that is no digest of RFC 7616; is it "
+            "an Axis camera?"
+        ) from None
     if reply.status_code == 200:
         return bytes(content)
     raise UnusableInput(f"{where}: {path}: {_refusal(reply.status_code)}")

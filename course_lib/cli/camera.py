@@ -14,9 +14,15 @@ import click
 
 
 @dlpu.command(short_help="Run a virtual camera, or tell what a camera is.")
-@click.argument("host", required=False)
+@click.argument("host", required=False, metavar="[HOST[:PORT]]")
 @click.option("--soc", help="Run a virtual camera with this chip, such as artpec8.")
-@click.option("--os", "version", help="AXIS OS of the virtual camera.")
+@click.option(
+    "--os",
+    "version",
+    help="AXIS OS that the virtual camera tells; before 11.5 its user is root, since "
+    "12 larod-client's -o wants files that exist. Nothing else changes, and whether "
+    "the chip ever had that version is not checked.",
+)
 @click.option(
     "--authorized-key",
     "keys",
@@ -26,7 +32,9 @@ import click
     help="A public key that may log in to the virtual camera.",
 )
 @click.option("--user", help="Who logs in to HOST.")
-@click.option("--port", type=click.IntRange(1, 65535), help="Of SSH.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Of SSH, unless HOST has it."
+)
 @click.option("--https-port", type=click.IntRange(1, 65535), help="Of VAPIX.")
 @click.option("--trust-new", is_flag=True, help="Accept and keep HOST's unknown key.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on HOST.")
@@ -45,10 +53,12 @@ def camera(
     """Tell what the camera HOST is, or run a virtual one with --soc.
 
     A virtual camera listens on this computer only, until Ctrl-C, and leaves nothing
-    behind. Any ssh, sftp or scp can log in to it. It is a SIMULATION: times are this
-    computer's.
+    behind. It prints the lines that log in to it with ssh, sftp, scp and `dlpu`. It is
+    a SIMULATION: times are this computer's.
 
-    Without HOST and --soc the camera is that of AXIS_CAMERA. The password comes from
+    Without HOST and --soc the camera is that of AXIS_CAMERA; both may name the port of
+    SSH, as in 127.0.0.1:2222. A key that --trust-new accepts is kept in known_hosts, a
+    certificate in certificates, in the user's settings of dlpu. The password comes from
     AXIS_CAMERA_PASSWORD or is asked for; AXIS_CAMERA_KEY names a private key instead.
 
     \b
@@ -77,10 +87,15 @@ def camera(
             as_json=as_json,
         )
     else:
+        if host:
+            raise UnusableInput(
+                "HOST and --soc exclude each other: leave out --soc to ask a camera, "
+                "or HOST to run a virtual one"
+            )
         _refuse(
-            {"HOST": host, "--user": user, "--trust-new": trust_new, "--json": as_json},
-            "of a camera that is there; a virtual one has none of it: leave out this "
-            "or --soc",
+            {"--user": user, "--trust-new": trust_new, "--json": as_json},
+            "not together with --soc: a virtual camera is run, and none is asked; "
+            "leave one of them out",
         )
         _serve(soc, version=version, keys=keys, port=port, https_port=https_port)
 
@@ -103,18 +118,20 @@ def _serve(
     from course_lib.camera import virtual
 
     texts = [_public_key(file) for file in keys]
-    with virtual.start(
-        soc,
-        os=version,
-        authorized_keys=texts,
-        port=port or 0,
-        https_port=https_port or 0,
-    ) as running:
+    with (
+        virtual.start(
+            soc,
+            os=version,
+            authorized_keys=texts,
+            port=port or 0,
+            https_port=https_port or 0,
+        ) as running,
+        suppress(KeyboardInterrupt),  # any signal that ends a program, see `ending`
+    ):
         click.echo(virtual.login_help(running))
         click.echo("It runs until Ctrl-C.")
         sys.stdout.flush()
-        with suppress(KeyboardInterrupt):  # any signal that ends a program, see orderly
-            threading.Event().wait()
+        threading.Event().wait()
 
 
 def _public_key(file: Path) -> str:
@@ -152,7 +169,7 @@ def _describe(
         user=user,
         password=_password(user, host),
         port=port or trust.SSH_PORT,
-        https_port=https_port or trust.HTTPS_PORT,
+        https_port=https_port,
         trust_new=trust_new,
     ) as connected:
         info = connected.info

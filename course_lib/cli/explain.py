@@ -2,8 +2,12 @@
 
 import dataclasses
 import json
+import re
+import shlex
 import sys
 import textwrap
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from course_lib.cli import dlpu, printable
@@ -41,25 +45,48 @@ def explain(ctx: click.Context, text: tuple[str, ...], as_json: bool) -> None:
 
     \b
     Keys of the JSON object:
-      explanations: id, title, matched, cause, decoded, confidence, next, command,
-        note (nothing is broken), lesson, sources [{key, title, url, date, read}]
+      explanations: id, title, matched, count (of lines), cause, decoded, confidence,
+        next, command, note (a remark, no error), lesson,
+        sources [{key, title, url, date, read}]
+      unknown: count (of other lines that look like errors), first (of them)
     """  # noqa: D301  (click needs the control character)
     from course_lib.camera import errors
 
-    message = _read() if text in ((), ("-",)) else " ".join(text)
+    message = _read() if text in ((), ("-",)) else _joined(text)
     if not message.strip():
         raise UnusableInput(
             "TEXT: empty, expected a message; give it in quotation marks"
         )
-    found = errors.explain(message)
+    found = errors.read(message)
     if as_json:
-        told = {"explanations": [dataclasses.asdict(one) for one in found]}
+        told = {
+            "explanations": [dataclasses.asdict(one) for one in found.explanations],
+            "unknown": {
+                "count": len(found.unknown),
+                "first": next(iter(found.unknown), None),
+            },
+        }
         click.echo(json.dumps(told, indent=2, sort_keys=True))
-    elif found:
-        click.echo("\n\n".join(map(_told, found)))
+    elif found.explanations:
+        told = [*map(_told, found.explanations), *_others(found.unknown)]
+        click.echo("\n\n".join(told))
     else:
         click.echo(_unknown(message))
-    ctx.exit(0 if found else 1)
+    ctx.exit(0 if found.explanations else 1)
+
+
+def _joined(text: tuple[str, ...]) -> str:
+    if len(text) == 1 and _is_file(text[0]):
+        name = shlex.quote(printable(text[0]))
+        raise UnusableInput(f"{name} is a file: dlpu explain < {name}")
+    return " ".join(text)
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except OSError:  # a message may be longer than a name can be
+        return False
 
 
 def _read() -> str:
@@ -81,7 +108,8 @@ def _told(one: "Explanation") -> str:
     first, *others = one.sources
     rows = [
         ("message", textwrap.shorten(printable(one.matched), 200)),
-        ("cause", one.cause + (" Nothing is broken." if one.note else "")),
+        ("lines", str(one.count) if one.count > 1 else ""),
+        ("cause", one.cause),
         ("it tells", printable(one.decoded)),
         ("confidence", one.confidence),
         ("do", one.next),
@@ -107,11 +135,53 @@ def _row(name: str, told: str) -> str:
     )
 
 
-def _unknown(message: str) -> str:
-    shown = textwrap.shorten(printable(" ".join(message.split())), 80)
-    return (
-        f"not known: {shown}\n"
-        "Where to look: `journalctl -u larod` on the camera; the web page's System,\n"
+def _others(lines: Sequence[str]) -> list[str]:
+    """Say what of a log is left."""
+    if not lines:
+        return []
+    if len(lines) == 1:
+        told = "1 more line looks like an error and is not known:"
+    else:
+        told = f"{len(lines)} more lines look like errors and are not known; the first:"
+    return [f"{told}\n  {textwrap.shorten(printable(lines[0]), 200)}"]
+
+
+# Whose message it may be, by its words, and where that is looked up.
+_PLACES = (
+    (
+        r"larod|\bdlpu|\baxis|\bacap|artpec|cvflow|cavalry|\bvdo",
+        "`journalctl -u larod` on the camera; the web page's System,\n"
         "Logs, View the system log; the same file with -c cpu-tflite; the issues of\n"
-        "https://github.com/AxisCommunications/acap-native-sdk-examples"
-    )
+        "https://github.com/AxisCommunications/acap-native-sdk-examples",
+    ),
+    (
+        r"edge ?tpu|\bcoral\b",
+        "the issues of https://github.com/google-coral/edgetpu",
+    ),
+    (r"keras", "the issues of https://github.com/keras-team/keras"),
+    (
+        r"tensorflow|tflite|litert|\btf\.",
+        "the issues of https://github.com/tensorflow/tensorflow",
+    ),
+    (r"onnx", "the issues of https://github.com/microsoft/onnxruntime"),
+    (
+        r"\b(?:ssh|sshd|scp|sftp)\b|publickey",
+        "the same command with -v, which tells each step; `man ssh`",
+    ),
+    (
+        r"\bpip\b|no matching distribution|building wheel",
+        "the same command with --verbose; https://pip.pypa.io; the package's issues",
+    ),
+    (
+        "",
+        "the lines before it and its whole text, in quotation marks; the\n"
+        "documentation and the issues of the program that printed it",
+    ),
+)
+
+
+def _unknown(message: str) -> str:
+    shown = printable(" ".join(message.split()))
+    shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
+    place = next(told for words, told in _PLACES if re.search(words, message, re.I))
+    return f"not known: {shown}\nWhere to look: {place}"

@@ -38,7 +38,7 @@ import click
     type=click.IntRange(min=1),
     default=4,
     show_default=True,
-    help="So many inputs.",
+    help="So many inputs; of pictures at most as many as DIR has.",
 )
 @click.option(
     "--seed",
@@ -52,8 +52,16 @@ import click
     type=click.Choice(["adds", "all", "none"]),
     default="adds",
     show_default=True,
-    help="Which tensors inside become outputs of a second file; adds: residual ADDs.",
+    help="Which tensors inside become outputs of a second file; adds: of residual ADDs "
+    "that feed a CONV_2D, and no second file without one.",
 )
+@click.option(
+    "--mean",
+    type=pictures.Values(),
+    help="With --images, a float input of a .tflite gets (pixel - mean) / std; default "
+    "0 and 1 when one of them is given.",
+)
+@click.option("--std", type=pictures.Values(), help="See --mean.")
 @click.option(
     "--compare",
     "kit_folder",
@@ -72,6 +80,8 @@ def kit(
     count: int,
     seed: int,
     expose: str,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
     kit_folder: Path | None,
     as_json: bool,
 ) -> None:
@@ -80,11 +90,17 @@ def kit(
     The folder holds MODEL, inputs as the device takes them, the outputs of LiteRT's
     reference and default kernels, and run.sh with plain calls of larod-client; its
     README.md says what to do. For CV25 and CV75 MODEL is the .onnx file, and ONNX
-    Runtime tells what to expect.
+    Runtime tells what to expect. What the linter calls an error for the chip is told as
+    a warning: the kit shows whether the camera agrees.
 
     With --compare, each dump is compared with the computer's output, and the DLPU with
     the camera's own CPU. The measure is what others have published; that is one model
     on one camera each.
+
+    Reference kernels are LiteRT's plain ones, written to define what is right; default
+    kernels are its fast ones, which programs run. Both are right, and they differ a
+    little. A step is 1 of an integer output. SQNR is what varies in the expected output
+    over the difference, in dB: 20 dB is a tenth, 40 dB a hundredth.
 
     Exit status: 0 nothing wrong, 1 findings, 2 unusable input.
 
@@ -97,7 +113,8 @@ def kit(
     \b
     Keys of the JSON object:
       kit: folder, soc, model, made, tool, source, samples, bytes (on the camera)
-    and with --compare:
+      warnings: what the linter calls an error for the chip
+    and with --compare, instead of warnings:
       results: device, variant, against, kernels, output, name, operator, samples,
         values, identical, mean, largest, unit, sqnr, same_top1, verdict, note
       problems: dumps that are missing or of the wrong size
@@ -108,10 +125,10 @@ def kit(
     from course_lib.camera import kit as kits
 
     if kit_folder is not None:
-        if model or folder or soc or images:
+        if model or folder or soc or images or mean or std:
             raise UnusableInput(
-                "--compare: takes the kit's folder alone: leave MODEL, --soc, --images "
-                "and --output out"
+                "--compare: takes the kit's folder alone: leave MODEL, --soc, "
+                "--images, --mean, --std and --output out"
             )
         found = judgement.judge(kits.read(kit_folder))
         _tell(found, as_json=as_json)
@@ -124,6 +141,8 @@ def kit(
                 f"{name}: missing: expected `dlpu kit MODEL --soc SOC -o DIR`, or "
                 "`dlpu kit --compare DIR`"
             )
+    if (mean or std) and not images:
+        raise UnusableInput("--mean, --std: are for pictures: add --images DIR")
     made = kits.make(
         model,
         folder,
@@ -132,12 +151,17 @@ def kit(
         count=count,
         seed=seed,
         expose=expose,
+        mean=mean or (),
+        std=std or (),
     )
+    warnings = _warnings(model, made)
     if as_json:
-        click.echo(json.dumps({"kit": _kit(made)}, indent=2))
+        click.echo(json.dumps({"kit": _kit(made), "warnings": warnings}, indent=2))
         return
-    for line in _made(made):
+    for line in _made(made, asked=count, expose=expose):
         click.echo(printable(line))
+    for warning in warnings:
+        click.echo(printable(f"warning    lint error {warning}"))
 
 
 def _pictures(
@@ -154,6 +178,20 @@ def _pictures(
     return pictures.crops(paths, shape, channels=channels)
 
 
+def _warnings(model: Path, made: Any) -> list[str]:
+    """Return what the linter calls an error for the chip."""
+    from course_lib.dlpu import contract, rules
+
+    if not made.soc.products:
+        return []
+    report = rules.lint(contract.read(model, soc=made.soc), soc=made.soc)
+    return [
+        f"{finding.rule}: {finding.message}"
+        for finding in report.findings
+        if finding.severity == "error"
+    ]
+
+
 def _kit(made: Any) -> dict[str, Any]:
     return {
         "folder": str(made.folder),
@@ -164,15 +202,18 @@ def _kit(made: Any) -> dict[str, Any]:
     }
 
 
-def _made(made: Any) -> Iterator[str]:
+def _made(made: Any, *, asked: int, expose: str) -> Iterator[str]:
     from course_lib.camera import kit as kits
 
     outputs = {variant: len(of) for variant, of in made.outputs.items()}
     yield f"made       {made.folder}: for {made.soc.name}, from {made.model}"
-    yield f"inputs     {made.count}, {made.source}"
+    fewer = f" (--count {asked}: there are no more)" if made.count < asked else ""
+    yield f"inputs     {made.count}, {made.source}{fewer}"
     exposed = outputs.get("exposed", 0) - outputs["model"]
     if exposed > 0:
         yield f"exposed    {exposed} tensors, in a second file"
+    elif expose == "adds" and not made.soc.takes_onnx:
+        yield "exposed    none: no ADD feeds a CONV_2D (--expose all shows all tensors)"
     for index, told in enumerate(made.spread):
         yield (
             f"kernels    output {index}: LiteRT's default ones are "
@@ -250,12 +291,16 @@ def _lines(judgement: Any) -> Iterator[str]:
         boring = [
             entry
             for entry in entries
-            if entry.output.exposed and entry.difference.verdict == "identical"
+            if entry.output.exposed
+            and entry.difference.verdict == "identical"
+            and entry.samples == made.count
         ]
-        yield from (_row(entry) for entry in entries if entry not in boring)
+        count = made.count
+        yield from (_row(entry, count) for entry in entries if entry not in boring)
         if boring:
             yield f"    100.00%  {len(boring)} of the exposed tensors: identical"
     yield ""
+    yield from _legend(judgement)
     for problem in judgement.problems:
         yield f"problem    {problem}"
     for finding in judgement.findings:
@@ -266,7 +311,24 @@ def _lines(judgement: Any) -> Iterator[str]:
         yield "nothing wrong"
 
 
-def _row(entry: Any) -> str:
+def _legend(judgement: Any) -> Iterator[str]:
+    """Say what the words of the tables mean that these tables have."""
+    results = judgement.results
+    units = {entry.difference.unit for entry in results}
+    if "steps" in units:
+        yield "mean, largest: difference in steps; a step is 1 of an integer output"
+    if "units" in units:
+        yield "mean, largest: difference of the float values of a float output"
+    yield "SQNR: what varies in the output over the difference, dB; 20 dB is a tenth"
+    if any(entry.kernels in ("reference", "default") for entry in results):
+        yield (
+            "kernels: the nearer of LiteRT's two, reference (plain) and default "
+            "(fast); both are right"
+        )
+    yield ""
+
+
+def _row(entry: Any, count: int) -> str:
     from course_lib.camera import fidelity
     from course_lib.dlpu import contract
 
@@ -277,8 +339,9 @@ def _row(entry: Any) -> str:
     sqnr = "-" if of.sqnr is None else f"{of.sqnr:.1f}"
     top = "-" if of.same_top1 is None else f"{of.same_top1:.0%}"
     kernels = f" ({entry.kernels} kernels)" if entry.kernels else ""
+    part = f", {entry.samples} of {count} inputs" if entry.samples < count else ""
     return (
         f"  {of.identical:9.2%} {mean:>7} {largest:>8} {sqnr:>6} {top:>6}  "
         f"{entry.index} {contract.short(entry.output.name)}: "
-        f"{fidelity.VERDICTS[of.verdict]}{kernels}"
+        f"{fidelity.VERDICTS[of.verdict]}{kernels}{part}"
     )

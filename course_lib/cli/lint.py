@@ -227,7 +227,7 @@ def _lines(name: str, report: Any) -> Iterator[str]:
         first, *others = findings
         yield ""
         yield f"{severity} {rule}: {rules.RULES[rule].title}"
-        yield f"  {_short(first)}"
+        yield f"  {short(first)}"
         if others:
             yield f"  and {_places(others)}"
         yield f"  Why: {rules.RULES[rule].why_on(report.soc)}"
@@ -239,7 +239,7 @@ def _lines(name: str, report: Any) -> Iterator[str]:
         )
 
 
-def _short(finding: Any) -> str:
+def short(finding: Any) -> str:
     """Return the message; of a tensor's fused name the first part is enough to read."""
     from course_lib.dlpu.rules import quoted
 

@@ -1,9 +1,11 @@
 """`dlpu test`: a model on a camera, or on a virtual one, beside this computer."""
 
 import json
+import math
 import os
+import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
@@ -16,12 +18,17 @@ from course_lib.cli import dlpu, ending, pictures, printable
 from course_lib.errors import UnusableInput
 
 import click
+from click.core import ParameterSource
 
 
 @dlpu.command(short_help="Test a model on a camera, or on a virtual one.")
 @click.argument("model", metavar="MODEL", type=click.Path(path_type=Path))
 @click.option("--camera", "host", metavar="HOST", help="Address; also AXIS_CAMERA.")
-@click.option("--virtual", metavar="SOC", help="Start a virtual camera of this chip.")
+@click.option(
+    "--virtual",
+    metavar="SOC",
+    help="Start a virtual camera of this chip, such as artpec8.",
+)
 @click.option(
     "--images",
     "folder",
@@ -34,8 +41,8 @@ import click
     "--labels",
     "labelled",
     is_flag=True,
-    help="DIR has one subfolder a class: class numbers, names of --classes, or their "
-    "sorted names are the model's classes.",
+    help="DIR has one subfolder a class: class numbers, names of --classes, or as many "
+    "names as the model has classes, sorted; an empty one is a class too.",
 )
 @click.option(
     "--classes",
@@ -75,8 +82,8 @@ import click
 @click.option(
     "--mean",
     type=pictures.Values(),
-    help="A float input gets (pixel - mean) / std; default 0 and 1. On CV25 and CV75 "
-    "that concerns the computer alone.",
+    help="A float input of a .tflite file gets (pixel - mean) / std; default 0 and 1. "
+    "Any other input takes pixels.",
 )
 @click.option("--std", type=pictures.Values(), help="See --mean.")
 @pictures.channels_option
@@ -84,7 +91,7 @@ import click
 @click.option("--user", help="On the camera; also AXIS_CAMERA_USER.")
 @click.option("--port", type=click.IntRange(1, 65535), default=22, help="Of SSH.")
 @click.option(
-    "--https-port", type=click.IntRange(1, 65535), default=443, help="Of VAPIX."
+    "--https-port", type=click.IntRange(1, 65535), help="Of VAPIX; 443 otherwise."
 )
 @click.option(
     "--trust-new", is_flag=True, help="Trust a camera that was never seen before."
@@ -94,6 +101,14 @@ import click
     type=click.Path(path_type=Path),
     metavar="FILE.html",
     help="Write one page with a plot.",
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warning", "never"]),
+    default="error",
+    show_default=True,
+    help="Exit with 1 for findings; for the linter's warnings too; or never, once "
+    "MODEL was run.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @ending.orderly()
@@ -112,7 +127,8 @@ def test(model: Path, **options: Any) -> None:
     A password comes from AXIS_CAMERA_PASSWORD or is asked for, a key from the file
     that AXIS_CAMERA_KEY names.
 
-    Exit status: 0 nothing wrong, 1 something found, 2 unusable input, or the camera
+    Exit status: 0 no finding, or see --fail-on; 1 findings, among them errors of the
+    linter, for which MODEL is not run without --force; 2 unusable input, or the camera
     does not do it.
 
     \b
@@ -123,29 +139,36 @@ def test(model: Path, **options: Any) -> None:
 
     \b
     Keys of the JSON object:
-      file, uploaded
-      camera: product, soc, os, device
+      file, sha256, uploaded
+      camera: product, soc, os, device, virtual
       lint: errors, warnings, notes, partitions
+      findings: the linter's errors and warnings: rule, severity, message, fix
       input: dtype, shape, layout, bytes, row_pitch
       load: first_seconds, later_seconds, simulated; null where not told
       timing: mean_milliseconds, batch_means, batch_rounds, warm_up, simulated: what
         the virtual camera says of its times, null on a camera
       computer: what ran the file here
       outputs: index, name, dtype, shape; how far from the computer's: values,
-        identical (share), mean, largest, unit, sqnr (dB), same_top1, verdict, note;
+        identical (share), mean, largest, unit, sqnr (dB; null where nothing differs,
+        or nothing varies), same_top1, verdict, note;
         spread: the same between LiteRT's two kinds of kernels, null for .onnx
+      folders: number of the class of each subfolder; null without --labels
       pictures: name, label, camera, computer (class numbers), largest (difference)
       agreement: share of pictures that both name alike; null without classes
       accuracy: camera, computer, other (kernels), camera_interval, computer_interval,
         difference_interval; null without --labels
-      problems, warnings
+      problems, warnings: one sentence each
+    Where the linter's errors kept MODEL from being run, problems says so, and load to
+    accuracy are null.
     """  # noqa: D301  (click needs the control character)
     _check(model, options)
-    from course_lib.camera import evaluation
     from course_lib.vision import datasets
 
     paths = _limited(datasets.image_files(options["folder"]), options["limit"])
-    names, labels = _labels(options["folder"], paths, options)
+    names, folders, labels = _labels(options["folder"], paths, options)
+    from course_lib.camera import evaluation
+
+    _expect_classes(model, names, folders, options)
     with _camera(options) as camera:
         plan = evaluation.plan(
             camera,
@@ -155,7 +178,7 @@ def test(model: Path, **options: Any) -> None:
             virtual=bool(options["virtual"]),
         )
         if plan.errors and not options["force"]:
-            _refuse(plan)
+            _refuse(plan, as_json=options["as_json"])
         crops = pictures.crops(paths, plan.size, channels=options["channels"])
         total = evaluation.steps(len(crops), rounds=options["rounds"])
         with _progress(total) as progress:
@@ -165,31 +188,41 @@ def test(model: Path, **options: Any) -> None:
                 crops,
                 names=[str(path.relative_to(options["folder"])) for path in paths],
                 labels=labels,
-                mean=options["mean"] or (0.0,),
-                std=options["std"] or (1.0,),
+                classes=names,
+                folders=folders,
+                mean=options["mean"],
+                std=options["std"],
                 output=options["output"],
                 rounds=options["rounds"],
                 warm_up=options["warm_up"],
                 progress=progress,
             )
-    doubts = _doubts(result, names, is_scaled=bool(options["mean"] or options["std"]))
-    result = replace(result, warnings=(*result.warnings, *doubts))
+    if names and result.classes not in (None, len(names)):
+        doubt = f"{_names_text(names, result.classes)}: expected one for each"
+        result = replace(result, warnings=(*result.warnings, doubt))
     if options["report"]:
-        _write_report(options["report"], result, names)
+        _write_report(options["report"], result)
     if options["as_json"]:
         told = evaluation.as_dict(result)
         click.echo(json.dumps(told, indent=2, allow_nan=False))
     else:
         for line in evaluation.lines(result):
             click.echo(printable(line))
-    if result.problems:
+    if _fails(result, options["fail_on"]):
         raise SystemExit(1)
+
+
+def _fails(result: Any, fail_on: str) -> bool:
+    warned = fail_on == "warning" and result.plan.report.at_least("warning")
+    return fail_on != "never" and bool(result.problems or warned)
 
 
 def _check(model: Path, options: dict[str, Any]) -> None:
     """Refuse what can be refused before anything is started."""
     if options["virtual"] and options["host"]:
         raise UnusableInput("--camera and --virtual: expected one of them, not both")
+    if options["virtual"]:
+        _expect_chip(options["virtual"])
     if not options["virtual"]:
         options["host"] = options["host"] or os.environ.get("AXIS_CAMERA")
         if not options["host"]:
@@ -200,8 +233,7 @@ def _check(model: Path, options: dict[str, Any]) -> None:
         options["user"] = options["user"] or os.environ.get("AXIS_CAMERA_USER")
         if not options["user"]:
             raise UnusableInput(
-                f"--camera {options['host']}: no user: give --user, or set "
-                "AXIS_CAMERA_USER"
+                "--camera: no user: give --user, or set AXIS_CAMERA_USER"
             )
     packages = ["asyncssh", "httpx", "PIL"]
     packages += ["cryptography"] if options["virtual"] else []
@@ -225,6 +257,25 @@ def _check(model: Path, options: dict[str, Any]) -> None:
         raise UnusableInput("--std: expected numbers above 0")
 
 
+def _expect_chip(name: str) -> None:
+    """Refuse a chip that no camera has."""
+    from course_lib.dlpu import socs
+
+    cpu = socs.SOCS["cpu"]
+    known = ", ".join(soc for soc in socs.SOCS if soc != cpu.id)
+    try:
+        soc = socs.find(name)
+    except UnusableInput:
+        raise UnusableInput(
+            f"--virtual {name}: no such chip, expected one of {known}"
+        ) from None
+    if soc is cpu:
+        raise UnusableInput(
+            f"--virtual {name}: {cpu.id} is no camera's chip, expected one of {known}; "
+            f"to test on a camera's CPU add --device {cpu.device}"
+        )
+
+
 def _limited(paths: list[Path], limit: int | None) -> list[Path]:
     """Take so many pictures, spread evenly, so that every subfolder has its share."""
     if limit is None or limit >= len(paths):
@@ -234,13 +285,13 @@ def _limited(paths: list[Path], limit: int | None) -> list[Path]:
 
 def _labels(
     folder: Path, paths: Sequence[Path], options: dict[str, Any]
-) -> tuple[tuple[str, ...], list[int] | None]:
-    """Return the names of the classes, where they are known, and each picture's."""
+) -> tuple[tuple[str, ...], dict[str, int], list[int] | None]:
+    """Return the names of the classes, the folders' numbers, and the pictures'."""
     from course_lib.dlpu import contract
 
     names = contract.read_labels(options["classes"]) if options["classes"] else ()
     if not options["labelled"]:
-        return names, None
+        return names, {}, None
     places = [path.relative_to(folder).parts for path in paths]
     loose = [parts[0] for parts in places if len(parts) < 2]
     if loose:
@@ -254,12 +305,13 @@ def _labels(
         if path.is_dir() and not path.name.startswith(".")
     )
     numbers = _numbers(found, names)
-    return names or _by_number(found, numbers), [numbers[parts[0]] for parts in places]
+    labels = [numbers[parts[0]] for parts in places]
+    return names or _by_number(found, numbers), numbers, labels
 
 
 def _numbers(found: Sequence[str], names: Sequence[str]) -> dict[str, int]:
     """Number the subfolders; an empty one is a class too."""
-    if all(name.isascii() and name.isdecimal() for name in found):
+    if _are_numbers(found):
         return {name: int(name) for name in found}
     if not names:
         return {name: number for number, name in enumerate(found)}
@@ -272,25 +324,51 @@ def _numbers(found: Sequence[str], names: Sequence[str]) -> dict[str, int]:
     return {name: names.index(name) for name in found}
 
 
+def _are_numbers(folders: Iterable[str]) -> bool:
+    return all(name.isascii() and name.isdecimal() for name in folders)
+
+
 def _by_number(found: Sequence[str], numbers: dict[str, int]) -> tuple[str, ...]:
     """Return names in the model's order, unless they are numbers themselves."""
     return () if any(name.isdecimal() for name in found) else tuple(numbers)
 
 
-def _doubts(result: Any, names: Sequence[str], *, is_scaled: bool) -> Iterator[str]:
-    """Tell what of the command line does not fit the model."""
-    if names and result.classes not in (None, len(names)):
-        yield (
-            f"{len(names)} names for {result.classes} classes: expected one for each, "
-            "in the model's order; make an empty subfolder for a class without "
-            "pictures, or give --classes"
+def _expect_classes(
+    model: Path,
+    names: Sequence[str],
+    folders: dict[str, int],
+    options: dict[str, Any],
+) -> None:
+    """Refuse a file, or labels that are not its classes, before a camera is asked.
+
+    Names of folders are numbered by the list that they are in: a list of another
+    length than the model's numbers them wrongly.
+    """
+    from course_lib.camera import evaluation
+    from course_lib.dlpu import contract, socs
+
+    soc = socs.SOCS["cv25" if model.suffix.lower() == ".onnx" else "cpu"]
+    if options["virtual"] and options["device"] != socs.SOCS["cpu"].device:
+        soc = socs.find(options["virtual"])
+    ends = contract.of(evaluation.read(model, soc=soc), soc=soc, file=model).outputs
+    place = evaluation.classes_at(ends, options["output"], needed=options["labelled"])
+    if not options["labelled"] or _are_numbers(folders):
+        return
+    count = math.prod(ends[place].shape)
+    if options["classes"] and len(names) != count:
+        raise UnusableInput(
+            f"--classes {options['classes']}: {_names_text(names, count)}: expected "
+            "one for each, in the model's order"
         )
-    model = result.plan.model
-    if is_scaled and not model.inputs[0].is_float:
-        yield (
-            f"--mean and --std were not used: the model takes {model.inputs[0].dtype}, "
-            "the pixels as they are"
+    if not options["classes"] and len(folders) != count:
+        raise UnusableInput(
+            f"{options['folder']}: {len(folders)} subfolders, the model has {count} "
+            "classes: give --classes FILE, or name the folders by class number"
         )
+
+
+def _names_text(names: Sequence[str], count: int) -> str:
+    return f"{len(names)} names for {count} classes"
 
 
 @contextmanager
@@ -326,15 +404,32 @@ def _password(options: dict[str, Any]) -> str | None:
     return click.prompt(printable(prompt), hide_input=True, err=True)
 
 
-def _refuse(plan: Any) -> None:
-    """End: what the linter calls an error does not load, or gives wrong results."""
+def _refuse(plan: Any, *, as_json: bool) -> None:
+    """End with what the linter calls an error, in the linter's words."""
+    from course_lib.camera import evaluation
+    from course_lib.cli.lint import short
+    from course_lib.dlpu import rules
+
+    found: dict[str, list[Any]] = {}
     for finding in plan.errors:
-        click.echo(printable(f"error {finding.rule}: {finding.message}"), err=True)
+        found.setdefault(finding.rule, []).append(finding)
+    for name, (first, *others) in found.items():
+        rule = rules.RULES[name]
+        click.echo(f"error {name}: {rule.title}", err=True)
+        more = f"; and {len(others)} more" if others else ""
+        click.echo(printable(f"  {short(first)}{more}"), err=True)
+        click.echo(f"  Why: {rule.why_on(plan.soc)}", err=True)
+    words = shlex.join(["dlpu", "lint", str(plan.file), "--soc", plan.soc.id])
     click.echo(
-        f"Not tested: {plan.soc.name} will not load this, or gives wrong results. "
-        "`dlpu lint` tells how to mend it; --force tests it as it is.",
+        printable(
+            f"Not tested: the linter has errors. `{words}` tells how to mend them; "
+            "--force tests the file as it is."
+        ),
         err=True,
     )
+    if as_json:
+        told = evaluation.refused_as_dict(plan)
+        click.echo(json.dumps(told, indent=2, allow_nan=False))
     raise SystemExit(1)
 
 
@@ -348,73 +443,74 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.update(1)
 
 
-def _write_report(path: Path, result: Any, names: Sequence[str]) -> None:
+def _write_report(path: Path, result: Any) -> None:
     from course_lib import files
     from course_lib.camera import evaluation
     from course_lib.course import report
 
-    simulated = bool(result.timing.simulated)
-    plan = result.plan
-    title = f"{plan.file.name} on {plan.info.product}"
-    parts: list[Any] = [report.Note(f"Warning: {text}") for text in result.warnings]
-    if result.problems:
-        parts += [report.Note(f"Found: {text}") for text in result.problems]
-    else:
-        parts.append(report.Paragraph("Nothing wrong was found."))
-    content, alternative = _figure(result)
+    title = f"{result.plan.file.name} on {result.plan.info.product}"
+    parts: list[Any] = [
+        *(report.Note(f"Finding: {text}") for text in result.problems),
+        *(report.Note(f"Warning: {text}") for text in result.warnings),
+        report.Paragraph(f"{result.verdict[0].upper()}{result.verdict[1:]}."),
+    ]
     sections = [
         report.Section("", parts),
-        report.Section("What was tested", [report.Table(evaluation.rows(result))]),
         report.Section(
-            "Times and differences",
-            [
-                report.Figure(
-                    content,
-                    alternative,
-                    caption="Left: larod-client tells the mean of a batch of jobs on "
-                    "random input, no single job's time. Right: the camera's outputs "
-                    "beside the computer's, picture by picture."
-                    + (" SIMULATION: the times are no camera's." if simulated else ""),
-                )
-            ],
+            "What was tested",
+            [report.Code(_command()), report.Table(evaluation.rows(result))],
         ),
+        report.Section("Times and differences", _drawn(result)),
     ]
-    other = [p for p in result.pictures if p.camera != p.computer]
-    if other:
-        sections.append(
-            report.Section(
-                "Pictures that they name differently",
-                [_others(other, names, len(result.pictures))],
-            )
-        )
+    odd = [
+        picture
+        for picture in result.pictures
+        if picture.camera != picture.computer
+        or picture.label not in (None, picture.camera)
+    ]
+    if odd:
+        heading = "Pictures that are wrong or differ"
+        sections.append(report.Section(heading, [_others(odd, result)]))
     written = f"Written by dlpu-course {version('dlpu-course')} on {date.today()}."
     sections.append(report.Section("", [report.Paragraph(written)]))
     page = report.page(title, sections)
     files.write(path, page.encode())
 
 
-def _others(found: Sequence[Any], names: Sequence[str], count: int) -> Any:
+def _command() -> str:
+    """Return the command line, without what was left to its default."""
+    context = click.get_current_context()
+    words = ["dlpu", "test"]
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name)
+        if source is not ParameterSource.COMMANDLINE:
+            continue
+        value = context.params[parameter.name]
+        if isinstance(parameter, click.Option):
+            words.append(parameter.opts[0])
+        if value is not True:
+            is_tuple = isinstance(value, tuple)
+            words.append(pictures.text(value) if is_tuple else str(value))
+    return shlex.join(words)
+
+
+def _others(odd: Sequence[Any], result: Any) -> Any:
     from course_lib.course import report
 
-    def shown(number: int | None) -> str:
-        if number is None:
-            return ""
-        return f"{number} {names[number]}" if number < len(names) else str(number)
-
-    most = 8  # rows that leave the report on one page
-    more = f", the first {most}" if len(found) > most else ""
+    most = 20
+    more = f", the first {most}" if len(odd) > most else ""
     return report.Table(
         [
-            [p.name, *(shown(number) for number in (p.label, p.camera, p.computer))]
-            for p in found[:most]
+            [p.name, *map(result.class_text, (p.label, p.camera, p.computer))]
+            for p in odd[:most]
         ],
-        header=("picture", "class", "camera", "computer"),
-        caption=f"{len(found)} of {count} pictures{more}",
+        header=("picture", "label", "camera", "computer"),
+        caption=f"{len(odd)} of {len(result.pictures)} pictures{more}",
     )
 
 
-def _figure(result: Any) -> tuple[bytes, str]:
-    """Draw the batches and the differences; return the picture and it in words."""
+def _drawn(result: Any) -> list[Any]:
+    """Return the plot, and in words what is not worth one."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -423,36 +519,68 @@ def _figure(result: Any) -> tuple[bytes, str]:
     import matplotlib.pyplot as plt
     import numpy as np
 
-    timing, found = result.timing, result.pictures
-    simulated = "SIMULATION: " if timing.simulated else ""
-    places = np.arange(1, len(found) + 1)
-    largest = np.array([picture.largest for picture in found], float)
+    largest = np.array([picture.largest for picture in result.pictures], float)
     most = max(largest[np.isfinite(largest)], default=0.0)
-    apart = np.array([picture.camera != picture.computer for picture in found])
-    unit = " or ".join(sorted({o.difference.unit for o in result.outputs}))
+    simulated = "SIMULATION: " if result.timing.simulated else ""
     with plt.style.context("course_lib.course.course"):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.4))
-        left.plot(range(1, len(timing.batches) + 1), timing.batches, "o", label="batch")
-        left.axhline(timing.mean, color="C1", linestyle="--", label="mean of all")
-        left.set(xlabel="batch", ylabel="ms a job", title=f"{simulated}batch means")
-        left.set_ylim(0, max(timing.batches) * 1.25)
-        right.plot(
-            places[~apart], largest[~apart], "o", label="same top-1", clip_on=False
-        )
-        if apart.any():
-            right.plot(places[apart], largest[apart], "X", color="C1", label="another")
-        right.set(xlabel="picture", ylabel=unit, title="largest difference of a value")
-        right.set_ylim(0, most * 1.25 or 1)
-        for axes in (left, right):
-            axes.xaxis.get_major_locator().set_params(integer=True)
-        left.legend(loc="lower right")
-        if result.agreement is not None:
-            right.legend(loc="best")
+        columns = 2 if most else 1
+        figure, axes = plt.subplots(1, columns, figsize=(7.2, 2.4), squeeze=False)
+        told = [_draw_times(axes[0, 0], result.timing, simulated)]
+        if most:
+            told.append(_draw_differences(axes[0, 1], result, largest, most))
+        for plot in axes.flat:
+            plot.xaxis.get_major_locator().set_params(integer=True)
+            # Below the plot: inside it would lie on the data.
+            place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.3)}
+            plot.legend(**place, ncols=2)
         content = report.drawn(figure)
         plt.close(figure)
-    return content, (
-        f"Two plots. Left: {simulated}{len(timing.batches)} batch means between "
-        f"{min(timing.batches):.2f} and {max(timing.batches):.2f} ms. Right: the "
-        f"largest difference of each of {len(found)} pictures, at most {most:.4g} "
-        f"{unit}; {int(apart.sum())} of them have another top-1."
+    caption = (
+        f"{simulated}larod-client tells the mean of a batch of jobs on random input, "
+        "no single job's time."
+    )
+    if most:
+        caption += " Right: the camera's outputs beside the computer's."
+    parts: list[Any] = [report.Figure(content, " ".join(told), caption=caption)]
+    if np.isnan(largest).any():
+        count = int(np.isnan(largest).sum())
+        parts.append(report.Paragraph(f"{count} pictures give values without a size."))
+    elif not most:
+        parts.append(report.Paragraph("No value of any picture differs."))
+    return parts
+
+
+def _draw_times(plot: Any, timing: Any, simulated: str) -> str:
+    """Draw the batches; return them in words."""
+    plot.plot(range(1, len(timing.batches) + 1), timing.batches, "o", label="batch")
+    plot.axhline(timing.mean, color="C1", linestyle="--", label="mean of all")
+    plot.set(xlabel="batch", ylabel="ms a job", title=f"{simulated}batch means")
+    plot.set_ylim(0, max(timing.batches) * 1.25 or 1)
+    return (
+        f"{simulated}{len(timing.batches)} batch means between "
+        f"{min(timing.batches):.2f} and {max(timing.batches):.2f} ms."
+    )
+
+
+def _draw_differences(plot: Any, result: Any, largest: Any, most: float) -> str:
+    """Draw the largest difference of each picture; return it in words."""
+    import numpy as np
+
+    found = result.pictures
+    places = np.arange(1, len(found) + 1)
+    apart = np.array([picture.camera != picture.computer for picture in found])
+    unit = " or ".join(sorted({o.difference.unit for o in result.outputs}))
+    same = "picture" if result.agreement is None else "same top-1"
+    for chosen, label, look in (
+        (~apart, same, {"marker": "o"}),
+        (apart, "another top-1", {"marker": "X", "color": "C1"}),
+    ):
+        if chosen.any():  # points of no extent leave no room for the axes
+            look |= {"linestyle": "", "clip_on": False}
+            plot.plot(places[chosen], largest[chosen], label=label, **look)
+    plot.set(xlabel="picture", ylabel=unit, title="largest difference of a value")
+    plot.set_ylim(0, most * 1.1)
+    return (
+        f"Right: the largest difference of each of {len(found)} pictures, at most "
+        f"{most:.4g} {unit}; {int(apart.sum())} of them have another top-1."
     )

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from course_lib.camera.client import Camera
 
 USER = "acap-virtual"
+_ROOT_BEFORE = (11, 5)  # AXIS OS: only root logs in over SSH, as `client` tells too
 DISK = 64 << 20
 _TRY_AGAIN = 0.2  # seconds
 _MACHINES = {"aarch64": "aarch64", "armv7hf": "armv7l"}
@@ -103,7 +104,8 @@ class VirtualCamera:
 
     Attributes:
         host, port, https_port: Where it listens, on loopback.
-        user, password: Of both SSH and VAPIX; the password is random.
+        user, password: Of both SSH and VAPIX; the password is random. The user is
+            root before AXIS OS 11.5, as on a camera.
         soc, os, product, serial, hostname, machine: What it says it is.
         storage: Its file tree.
         device: Its larod, shared by all sessions.
@@ -128,7 +130,8 @@ class VirtualCamera:
     ) -> None:
         self.soc, self.os, self.faults = soc, os, faults
         self.pending = Pending(faults)
-        self.host, self.user = HOST, USER
+        # Here root may write no more than another user.
+        self.host, self.user = HOST, "root" if _numbers(os) < _ROOT_BEFORE else USER
         self.password = secrets.token_urlsafe(12)
         name = soc.products[0].name
         self.product = f"virtual {name}"
@@ -181,6 +184,7 @@ class VirtualCamera:
         files.write(self.known / "known_hosts", f"{self.host_key}\n".encode())
         pin = f"{HOST}:{self.https_port} {self.certificate_fingerprint}\n"
         files.write(self.known / "certificates", pin.encode())
+        files.write(self.ssh_config, self._settings().encode())
 
     def __enter__(self) -> "VirtualCamera":
         return self
@@ -224,17 +228,39 @@ class VirtualCamera:
     @property
     def ssh_command(self) -> list[str]:
         """The words of a command that logs in, for people with OpenSSH."""
-        return ["ssh", "-p", str(self.port), *self.ssh_options, f"{USER}@{HOST}"]
+        return ["ssh", "-p", str(self.port), *self.ssh_options, f"{self.user}@{HOST}"]
 
     @property
     def ssh_options(self) -> list[str]:
         """Options for `ssh`, `sftp` and `scp`: trust this camera and no other."""
-        file = str(self.known / "known_hosts")
-        quoted = f'"{file}"' if " " in file else file
         return [
-            *("-o", f"UserKnownHostsFile={quoted}"),
+            *("-o", f"UserKnownHostsFile={self._known_hosts}"),
             *("-o", "StrictHostKeyChecking=yes"),
         ]
+
+    @property
+    def ssh_config(self) -> Path:
+        """A file for `ssh -F`, `sftp -F` and `scp -F`, which call the camera `camera`.
+
+        These three want a port as -p and -P: with the file, all take the same words.
+        """
+        return self.known / "ssh_config"
+
+    @property
+    def _known_hosts(self) -> str:
+        """The file of the host key, as OpenSSH reads a name: % stands for something."""
+        file = str(self.known / "known_hosts").replace("%", "%%")
+        return f'"{file}"' if " " in file else file
+
+    def _settings(self) -> str:
+        return (
+            "Host camera\n"
+            f"    HostName {HOST}\n"
+            f"    Port {self.port}\n"
+            f"    User {self.user}\n"
+            f"    UserKnownHostsFile {self._known_hosts}\n"
+            "    StrictHostKeyChecking yes\n"
+        )
 
     @property
     def banner(self) -> str:
@@ -266,6 +292,14 @@ class VirtualCamera:
         """Tell whether a user and a password are right, in constant time."""
         right = hmac.compare_digest(_bytes(user), _bytes(self.user))
         return right & hmac.compare_digest(_bytes(password), _bytes(self.password))
+
+    def owner(self, place: Path) -> str:
+        """Return whose a file or folder is: the visitor's, if it may be changed."""
+        try:
+            self.storage.may_write(place, inside=False)
+        except PermissionError:
+            return "root"
+        return self.user
 
     # --- what it tells ----------------------------------------------------------------
 
@@ -476,7 +510,9 @@ def start(
 
     Args:
         soc: The chip, such as "artpec8".
-        os: AXIS OS version; None: that of the newest published benchmarks.
+        os: AXIS OS version; None: that of the newest published benchmarks. It changes
+            the number that is told, the user, and since 12 larod-client's `-o`: no
+            more. Whether a version was ever made for the chip is not looked up.
         faults: What goes wrong on purpose.
         disk: Bytes that fit into /tmp.
         compile_seconds: Time of a first load, where a camera compiles for minutes.
@@ -527,16 +563,31 @@ def login_help(camera: VirtualCamera) -> str:
 
     Introduced in notebook 13.
     """
+    settings = shlex.quote(str(camera.ssh_config))
     return (
         f"{camera.banner}\n"
-        f"log in:       {shlex.join(camera.ssh_command)}\n"
+        f"log in:       ssh -F {settings} camera\n"
+        f"files:        sftp -F {settings} camera\n"
+        f"              scp -F {settings} model.tflite camera:/tmp/\n"
         f"user:         {camera.user}\n"
         f"password:     {camera.password}\n"
         f"host key:     {camera.host_key_fingerprint} (ED25519)\n"
         f"VAPIX:        https://{camera.host}:{camera.https_port}\n"
         f"certificate:  {camera.certificate_fingerprint} (SHA-256)\n"
         f"devices:      {', '.join(camera.device.devices)}\n"
+        "\nFor `dlpu` and notebooks, in another terminal, one line after the other:\n"
+        f"  export AXIS_CAMERA={camera.host}:{camera.port} "
+        f"AXIS_CAMERA_USER={camera.user}\n"
+        f"  export AXIS_CAMERA_HTTPS_PORT={camera.https_port} "
+        f"AXIS_CAMERA_KNOWN={shlex.quote(str(camera.known))}\n"
+        "  read -rs AXIS_CAMERA_PASSWORD   # then the password and Enter; not shown\n"
+        "  export AXIS_CAMERA_PASSWORD\n"
+        "  dlpu camera\n"
     )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def _parameters(soc: socs.Soc, *, name: str, os: str, serial: str) -> dict[str, str]:

@@ -46,7 +46,9 @@ Usage: larod-client -a
   -g FILE               load this model
   -c DEVICE             on this device
   -i FILE               input, once for each tensor; '' is random input
-  -o FILE               output, once for each tensor; else INPUT.out0 or SEED.out0
+  -o FILE               output, once for each tensor; else INPUT.out0 or SEED.out0.
+                        Since AXIS OS 12 FILE must exist: `touch FILE` before.
+                        INPUT.out0 and SEED.out0 are made, as published samples show
   -R ROUNDS             timed jobs, 1 unless told; 0: until stopped
   -w ROUNDS             jobs before them that do not count
   --random-seed SEED    of random input, the clock unless told
@@ -339,8 +341,9 @@ def _compile(call: _Call, name: str, *, digest: str, size: int) -> None:
         return
     fact = soc.first_load_seconds
     call.camera.log(
-        f"simulation: {printable(name)} would be compiled now, {fact.value} s on a "
-        f"camera ({fact.note}); shortened to {shortened:g} s"
+        f"simulation: {printable(name)} would be compiled now; for scale, a published "
+        f"sample: {fact.value} s on a camera ({fact.note}); shortened to {shortened:g} "
+        "s"
     )
     ready = time.monotonic() + shortened
     while (missing := ready - time.monotonic()) > 0:

@@ -366,6 +366,8 @@ def _fallbacks(model: reading.Model, targets: Sequence[str], soc: Soc) -> Iterat
         if target == "cpu":
             number = numbers.get(operator.name, enums.CUSTOM)
             yield f"WARNING: Fallback unsupported op {number} to TfLite"
+    if count := list(targets).count("cpu"):
+        yield f"simulation: {count} of {len(targets)} operators on the CPU"
 
 
 def _exceeds(model: reading.Model, memory: int | None) -> bool:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 _LONGEST_LINE = 16384
 _LOOK_AGAIN = 0.5  # seconds
+_VISITOR = 1000  # number of the user in a listing
 _REPLY_LINE = "x" * 1023 + "\n"
 
 
@@ -439,6 +440,17 @@ class _Sftp(asyncssh.SFTPServer):
 
     # --- what only looks --------------------------------------------------------------
 
+    async def scandir(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]:
+        folder = Path(os.fsdecode(self.map_path(path)))
+        special = {b".": folder, b"..": self._storage.above(folder)}
+        async for entry in super().scandir(path):
+            place = special.get(entry.filename) or folder / os.fsdecode(entry.filename)
+            # What OpenSSH's `ls -l` shows; numbers of this computer's users mean
+            # nothing there.
+            is_root = self._camera.owner(place) == "root"
+            entry.attrs.uid = entry.attrs.gid = 0 if is_root else _VISITOR
+            yield entry
+
     def realpath(self, path: bytes) -> bytes:
         return self.reverse_map_path(self.map_path(path))
 
@@ -463,7 +475,7 @@ class _Sftp(asyncssh.SFTPServer):
             self.channel.exit(0)
 
     def format_user(self, uid: int | None) -> str:
-        return self._camera.user
+        return self._camera.user if uid else "root"
 
     def format_group(self, gid: int | None) -> str:
-        return self._camera.user
+        return self.format_user(gid)

@@ -87,8 +87,8 @@ def commands(line: str) -> list[list[str]]:
         if piece["active"]:
             sign = "$ or `" if piece["active"] == '"' else piece["active"]
             raise NotUnderstood(
-                f"{sign!r} is not understood; put it in single quotation marks if it "
-                "belongs to a name"
+                f"{sign!r} is not understood: only && joins commands; put it in single "
+                "quotation marks if it belongs to a name"
             )
         if piece["quoted"]:
             texts[-1] += piece["quoted"]
@@ -254,26 +254,22 @@ class Shell:
 
     def _list(self, place: Path, options: dict[str, str]) -> None:
         if stat.S_ISDIR(place.lstat().st_mode):
-            entries = sorted(place.iterdir(), key=lambda entry: entry.name)
-            shown = [e for e in entries if "-a" in options or e.name[0] != "."]
+            shown = {entry.name: entry for entry in sorted(place.iterdir())}
+            if "-a" in options:
+                shown = {".": place, "..": self.storage.above(place)} | shown
+            else:
+                shown = {name: entry for name, entry in shown.items() if name[0] != "."}
         else:
-            shown = [place]
-        for entry in shown:
+            shown = {place.name: place}
+        for name, entry in shown.items():
             detail = ""
             if "-l" in options:
                 status = entry.lstat()
                 when = time.strftime("%b %d %H:%M", time.localtime(status.st_mtime))
-                user = self._owner(entry)
-                detail = f"{stat.filemode(status.st_mode)} {status.st_nlink:4} {user} "
-                detail += f"{user} {status.st_size:9} {when} "
-            self._write(f"{detail}{entry.name}\n")
-
-    def _owner(self, place: Path) -> str:
-        try:
-            self.storage.may_write(place, inside=False)
-        except PermissionError:
-            return "root"
-        return self.camera.user
+                user = self.camera.owner(entry)
+                detail = f"{stat.filemode(status.st_mode)} {status.st_nlink:4} "
+                detail += f"{user:8} {user:8} {status.st_size:9} {when} "
+            self._write(f"{detail}{name}\n")
 
     def _cat(self, words: list[str]) -> int:
         _, paths = _options(words, least=1)
@@ -354,9 +350,10 @@ class Shell:
             return f"{size / 2**20:.1f}M" if "-h" in options else str(size // 1024)
 
         unit = "Size" if "-h" in options else "1K-blocks"
-        self._write(f"Filesystem {unit} Used Available Use% Mounted on\n")
-        row = (told(disk), told(disk - free), told(free), f"{full}%", TMP)
-        self._write(" ".join(("tmpfs", *row)) + "\n")
+        head = ("Filesystem", unit, "Used", "Available", "Use%", "Mounted on")
+        row = ("tmpfs", told(disk), told(disk - free), told(free), f"{full}%", TMP)
+        for cells in (head, row):
+            self._write("{:<20} {:>9} {:>9} {:>9} {:>4} {}\n".format(*cells))
         return 0
 
     def _sh(self, words: list[str]) -> int:

@@ -57,6 +57,10 @@ class Storage:
         """Return the path under which a visitor knows a file of this computer."""
         return posixpath.normpath(f"/{place.relative_to(self.root).as_posix()}")
 
+    def above(self, place: Path) -> Path:
+        """Return the folder that `..` of a folder means: above "/" there is none."""
+        return place if place == self.root else place.parent
+
     def may_write(self, place: Path, *, inside: bool = True) -> None:
         """Refuse to change what does not belong to the visitor.
 
