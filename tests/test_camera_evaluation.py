@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
-from course_lib.camera import evaluation, larod
+from course_lib.camera import evaluation, larod, summary
 from course_lib.course.compiled import stand_in
 from course_lib.dlpu import contract, cvflow
 from course_lib.dlpu.socs import SOCS
 from course_lib.errors import UnusableInput
 from course_lib.tflite import inference, reading
+from course_lib.vision.evaluation import paired_interval, wilson_interval
 
 import numpy as np
 import pytest
@@ -169,10 +170,10 @@ def test_accuracy_and_its_interval(images, answers):
     labels[:5] = (labels[:5] + 1) % 4
     accuracy = outcome(Camera(), images, labels=labels.tolist()).accuracy
     assert accuracy.camera == accuracy.computer == 0.75
-    assert accuracy.camera_interval == evaluation.wilson_interval(15, 20)
+    assert accuracy.camera_interval == wilson_interval(15, 20)
     # No picture tells them apart: so many as the rule of three allows may yet come.
     low, high = accuracy.difference_interval
-    assert -low == high == evaluation.wilson_interval(0, 20)[1]
+    assert -low == high == wilson_interval(0, 20)[1]
 
 
 @pytest.mark.parametrize(
@@ -189,14 +190,14 @@ def test_accuracy_and_its_interval(images, answers):
     ],
 )
 def test_the_interval_is_wilson_s(hits, count, interval):
-    assert evaluation.wilson_interval(hits, count) == pytest.approx(interval, abs=5e-5)
+    assert wilson_interval(hits, count) == pytest.approx(interval, abs=5e-5)
 
 
 @pytest.mark.parametrize(("lost", "is_lost"), [(1, False), (3, False), (4, True)])
 def test_few_pictures_lose_no_accuracy(lost, is_lost):
     """McNemar's test finds a difference in 4 of 4, and none in fewer."""
     camera = np.array([False] * lost)
-    low, high = evaluation._paired_interval(camera, ~camera)
+    low, high = paired_interval(camera, ~camera)
     assert (low, high < 0) == (-1, is_lost)
 
 
@@ -212,7 +213,7 @@ def test_a_camera_that_answers_wrongly_is_a_finding(images, answers):
     assert " dB, where 6 are the least" in text
     assert "the camera's accuracy is -" in text
     assert max(picture.largest for picture in result.pictures) > 20
-    told = list(evaluation.lines(result))
+    told = list(summary.lines(result))
     assert any(line.startswith("1. output 0") for line in told)
     assert "nothing wrong" not in told
 
@@ -233,26 +234,26 @@ def test_one_picture_of_twenty_cannot_tell(images, answers):
 def test_a_simulation_says_so_wherever_a_time_stands(images):
     remark = "simulation: LiteRT on this computer's CPU"
     result = outcome(Camera(remark=remark), images[:2])
-    lines = list(evaluation.lines(result))
+    lines = list(summary.lines(result))
     assert lines[0].startswith("scene_classifier_qat.tflite on AXIS T1")
     assert "SIMULATION: the times are no camera's" in lines[1]
     assert remark in lines[1]
     assert "LiteRT against LiteRT: identical by construction" in lines[2]
-    rows = evaluation.rows(result)
+    rows = summary.rows(result)
     labels = {"first load", "later load", "one job", "batches"}
     assert {label for label, text in rows if "(SIMULATION)" in text} == labels
     both = [label for label, text in rows if "this computer both times" in text]
     assert both == ["output 0", "agreement"]
-    told = evaluation.as_dict(result)
+    told = summary.as_dict(result)
     assert told["load"]["simulated"] == told["timing"]["simulated"] == remark
-    real = evaluation.as_dict(outcome(Camera(), images[:2]))
+    real = summary.as_dict(outcome(Camera(), images[:2]))
     assert real["load"]["simulated"] is real["timing"]["simulated"] is None
     assert "SIMULATION" not in str(real)
 
 
 def test_json_can_hold_the_result(images, answers):
     result = outcome(Camera(), images, labels=answers.tolist())
-    told = json.loads(json.dumps(evaluation.as_dict(result), allow_nan=False))
+    told = json.loads(json.dumps(summary.as_dict(result), allow_nan=False))
     assert told["camera"] == {
         "product": "AXIS T1",
         "soc": "artpec8",
@@ -275,7 +276,7 @@ def test_what_makes_the_numbers_doubtful(images):
     camera.calls.append("the camera knows this file: no first load")
     result = outcome(camera, images[:2])
     assert any("had compiled this file before" in text for text in result.warnings)
-    assert dict(evaluation.rows(result))["first load"] == "0.50 s, from the cache"
+    assert dict(summary.rows(result))["first load"] == "0.50 s, from the cache"
     on_cpu = Camera()
     plan = evaluation.plan(on_cpu, PERSON, device="cpu-tflite")
     assert plan.soc is SOCS["cpu"]
@@ -319,7 +320,7 @@ def test_one_class_for_every_picture_is_a_finding(images, answers, tmp_path):
         "the model names one class, 2, for every picture, on this computer too: unless "
         "they all show it, see lesson 12, `dlpu compare`",
     )
-    assert "nothing wrong" not in list(evaluation.lines(both))
+    assert "nothing wrong" not in list(summary.lines(both))
     (labelled,) = collapsed(5, [0, 1, 2, 3, 0]).problems
     assert labelled.endswith("on this computer too: see lesson 12, `dlpu compare`")
     assert collapsed(5, [2] * 5).problems == ()  # they are of that class
@@ -331,11 +332,11 @@ def test_one_class_for_every_picture_is_a_finding(images, answers, tmp_path):
 def test_the_last_line_counts_what_stands_above(images):
     result = outcome(Camera(), images[:2])
     assert len(result.warnings) == 1
-    assert list(evaluation.lines(result))[-1] == "no finding; 1 warning above"
+    assert list(summary.lines(result))[-1] == "no finding; 1 warning above"
     assert dataclasses.replace(result, warnings=()).verdict == "nothing wrong"
     both = dataclasses.replace(result, problems=("a", "b"))
     assert both.verdict == "2 findings; 1 warning above"
-    lines = list(evaluation.lines(both))
+    lines = list(summary.lines(both))
     assert lines[1:3] == ["1. a", "2. b"]
     assert lines[3].startswith("warning: the linter warns: unlisted-operator (MEAN)")
 
@@ -366,7 +367,7 @@ def test_mean_and_std_are_for_both_sides_or_none(images):
 
 
 def test_times_are_told_in_units_that_show_them():
-    told = [evaluation._seconds(value) for value in (25.0, 0.01, 0.009, 0.0)]
+    told = [summary._seconds(value) for value in (25.0, 0.01, 0.009, 0.0)]
     assert told == ["25.00 s", "0.01 s", "9 ms", "under 1 ms"]
 
 
@@ -480,7 +481,7 @@ def test_the_reference_is_run_from_the_same_picture_as_onnx(tmp_path):
     )
     assert any("takes uint8, the pixels as they" in text for text in result.warnings)
     assert any("compiler for CV25 quantizes" in text for text in result.warnings)
-    told = dict(evaluation.rows(result))
+    told = dict(summary.rows(result))
     assert "rows of 10 bytes padded to 32 (row pitch), 576 bytes" in told["input"]
     assert told["lint"].endswith("what runs where is not known for CV25")
     assert len(sent[0]) == 3 * 6 * 32

@@ -6,14 +6,12 @@ that a virtual one tells is marked as a simulation.
 
 import hashlib
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
-from course_lib.camera import fidelity, larod
+from course_lib.camera import fidelity, findings, larod
 from course_lib.camera.client import CameraError
 from course_lib.dlpu import contract, cvflow, onnx_file, rules
 from course_lib.dlpu.contract import Contract, End
@@ -21,13 +19,11 @@ from course_lib.dlpu.socs import SOCS, Soc
 from course_lib.errors import UnusableInput
 from course_lib.tflite import reading
 from course_lib.tflite.reading import Model, Tensor
+from course_lib.vision.evaluation import paired_interval, wilson_interval
 
 import numpy as np
 
 BATCHES = 10
-# So many pictures with one answer are a finding: two may well show the same thing.
-SEVERAL = 3
-_Z = NormalDist().inv_cdf(0.975)  # of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -217,17 +213,19 @@ class Result:
         if not self.problems and not self.warnings:
             return "nothing wrong"
         found = (
-            _plural(len(self.problems), "finding") if self.problems else "no finding"
+            findings.plural(len(self.problems), "finding")
+            if self.problems
+            else "no finding"
         )
         if not self.warnings:
             return f"{found} above"
-        return f"{found}; {_plural(len(self.warnings), 'warning')} above"
+        return f"{found}; {findings.plural(len(self.warnings), 'warning')} above"
 
     def class_text(self, number: int | None) -> str:
         """Return a class as its number, and its name where that is known."""
         if number is None:
             return ""
-        return _class_text(number, self.names)
+        return findings.class_text(number, self.names)
 
 
 def read(file: Path | str, *, soc: Soc) -> Model:
@@ -368,7 +366,7 @@ def run(
     if not {len(mean), len(std)} <= {1, plan.size[2]}:
         raise UnusableInput(
             f"--mean and --std: {len(mean)} and {len(std)} numbers: expected one, or "
-            f"one for each of {_plural(plan.size[2], 'channel')}"
+            f"one for each of {findings.plural(plan.size[2], 'channel')}"
         )
     as_sent(images[0], entry, mean=mean, std=std)  # tells what does not fit
     computers = _computers(plan)
@@ -485,248 +483,6 @@ def as_values(content: bytes, end: End) -> np.ndarray:
             "the file that it loaded?"
         )
     return values.reshape(end.shape)
-
-
-def as_dict(result: Result) -> dict[str, Any]:
-    """Return a result as what JSON can hold.
-
-    Introduced in notebook 13.
-    """
-    timing, accuracy = result.timing, result.accuracy
-    simulated = timing.simulated or None
-    return {
-        **_planned(result.plan),
-        "load": {
-            "first_seconds": timing.first_load,
-            "later_seconds": timing.later_load,
-            "simulated": simulated,
-        },
-        "timing": {
-            "mean_milliseconds": timing.mean,
-            "batch_means": timing.batches,
-            "batch_rounds": timing.rounds,
-            "warm_up": timing.warm_up,
-            "simulated": simulated,
-        },
-        "computer": result.runtime,
-        "outputs": [
-            {
-                **{key: getattr(o, key) for key in ("index", "name", "dtype", "shape")},
-                **_difference(o.difference),
-                "spread": _difference(o.spread) if o.spread else None,
-            }
-            for o in result.outputs
-        ],
-        "folders": dict(result.folders) or None,
-        "pictures": [asdict(picture) for picture in result.pictures],
-        "agreement": result.agreement,
-        "accuracy": asdict(accuracy) if accuracy else None,
-        "problems": result.problems,
-        "warnings": result.warnings,
-    }
-
-
-def refused_as_dict(plan: Plan) -> dict[str, Any]:
-    """Return the same keys for a model that was not run, for the linter's errors.
-
-    Introduced in notebook 13.
-    """
-    measured = ("load", "timing", "computer", "outputs", "folders", "pictures")
-    return {
-        **_planned(plan),
-        **dict.fromkeys((*measured, "agreement", "accuracy")),
-        "problems": tuple(_errors(plan)),
-        "warnings": (),
-    }
-
-
-def _planned(plan: Plan) -> dict[str, Any]:
-    entry, report = plan.contract.inputs[0], plan.report
-    return {
-        "file": str(plan.file),
-        "sha256": plan.sha256,
-        "uploaded": str(plan.upload),
-        "camera": {
-            "product": plan.info.product,
-            "soc": plan.info.soc.id,
-            "os": plan.info.os,
-            "device": plan.device,
-            "virtual": plan.virtual,
-        },
-        "lint": {
-            **{f"{name}s": _count(report, name) for name in rules.SEVERITIES},
-            "partitions": report.partitions,
-        },
-        "findings": [
-            {key: getattr(found, key) for key in ("rule", "severity", "message", "fix")}
-            for found in report.at_least("warning")
-        ],
-        "input": {
-            key: getattr(entry, key)
-            for key in ("dtype", "shape", "layout", "bytes", "row_pitch")
-        },
-    }
-
-
-def _difference(found: fidelity.Difference) -> dict[str, Any]:
-    keys = ("values", "identical", "mean", "largest", "unit", "sqnr", "same_top1")
-    return {key: getattr(found, key) for key in (*keys, "verdict", "note")}
-
-
-def lines(result: Result) -> Iterator[str]:
-    """Tell a result for a person: findings, warnings, then all the numbers.
-
-    Introduced in notebook 13.
-    """
-    yield f"{result.plan.file.name} on {_camera_text(result.plan)}"
-    for number, problem in enumerate(result.problems, start=1):
-        yield f"{number}. {problem}"
-    for warning in result.warnings:
-        yield f"warning: {warning}"
-    yield ""
-    width = max(len(label) for label, _ in rows(result))
-    for label, text in rows(result):
-        yield f"{label:{width}}  {text}"
-    yield ""
-    yield result.verdict
-
-
-def rows(result: Result) -> tuple[tuple[str, str], ...]:
-    """Return label and text of each thing that a result tells, as a table has them.
-
-    Introduced in notebook 13.
-    """
-    return tuple(_rows(result))
-
-
-def _rows(result: Result) -> Iterator[tuple[str, str]]:
-    plan, timing, count = result.plan, result.timing, len(result.pictures)
-    mark = " (SIMULATION)" if timing.simulated else ""
-    both = " (SIMULATION: this computer both times)" if timing.simulated else ""
-    yield "model", f"{plan.file.name}, {plan.model.size} bytes"
-    yield "SHA-256", plan.sha256
-    if plan.upload != plan.file:
-        yield "uploaded", plan.upload.name
-    yield "camera", _camera_text(plan)
-    yield "device", plan.device
-    yield "input", _entry(plan.contract.inputs[0])
-    yield "lint", _lint(plan.report)
-    if timing.first_load is not None:
-        cached = ", from the cache" if _is_cached(plan, timing) else ""
-        yield "first load", f"{_seconds(timing.first_load)}{cached}{mark}"
-    if timing.later_load is not None:
-        yield "later load", f"{_seconds(timing.later_load)}, median{mark}"
-    yield "one job", f"{timing.mean:.2f} ms, mean{mark}"
-    low, high = min(timing.batches), max(timing.batches)
-    yield (
-        "batches",
-        f"{len(timing.batches)} of {_range(timing.rounds)} rounds, each "
-        f"after {timing.warm_up} for warm-up: means {low:.2f} to {high:.2f} ms{mark}",
-    )
-    yield "pictures", f"{count}"
-    if result.folders:
-        yield "labels", _folders(result.folders)
-    yield "computer", result.runtime
-    for output in result.outputs:
-        name = f"{output.name}: " if len(result.outputs) > 1 else ""
-        found = output.difference
-        yield f"output {output.index}", f"{name}{_far(found)}: {found.verdict}{both}"
-        if output.spread:
-            told = f"for scale, LiteRT's two kinds of kernels: {_far(output.spread)}"
-            yield f"output {output.index}", told
-    if result.agreement is not None:
-        share = _share(result.agreement, count)
-        yield "agreement", f"{share} pictures: the same top-1{both}"
-    if result.accuracy:
-        for name in ("camera", "computer"):
-            low, high = getattr(result.accuracy, f"{name}_interval")
-            share = _share(getattr(result.accuracy, name), count)
-            told = f"{share}; 95 % interval {low:.2f} to {high:.2f}"
-            yield f"{name} top-1", f"{told}{both if name == 'camera' else ''}"
-        if result.accuracy.other is not None:
-            share = _share(result.accuracy.other, count)
-            yield "for scale, top-1", f"{share}, with LiteRT's other kernels"
-
-
-def _camera_text(plan: Plan) -> str:
-    return f"{plan.info.product}, {plan.info.soc.name}, AXIS OS {plan.info.os}"
-
-
-def _entry(entry: End) -> str:
-    shape = contract.size_text(entry.shape)
-    rows = ""
-    if entry.layout.startswith("planar"):
-        width = entry.shape[-1] * np.dtype(entry.dtype).itemsize
-        rows = f", rows of {width} bytes"
-        if entry.row_pitch != width:
-            rows += f" padded to {entry.row_pitch} (row pitch)"
-    return f"{entry.dtype} {shape}, {entry.layout}{rows}, {entry.bytes} bytes"
-
-
-def _seconds(value: float) -> str:
-    """Return a time that larod-client's clock told, which counts milliseconds."""
-    if value >= 0.01:
-        return f"{value:.2f} s"
-    milliseconds = round(1000 * value)
-    return f"{milliseconds} ms" if milliseconds else "under 1 ms"
-
-
-def _folders(folders: Mapping[str, int]) -> str:
-    most = 6
-    ordered = sorted(folders.items(), key=lambda of: of[1])
-    shown = [f"{name} is class {number}" for name, number in ordered]
-    more = f", ... ({len(shown)} subfolders)" if len(shown) > most else ""
-    return ", ".join(shown[:most]) + more
-
-
-def _class_text(number: int, names: Sequence[str]) -> str:
-    return f"{number} {names[number]}" if number < len(names) else str(number)
-
-
-def _far(found: fidelity.Difference) -> str:
-    size = "no finite difference"
-    if found.mean is not None:
-        size = f"differences {found.mean:.3g} in the mean, {found.largest:.3g} at most"
-    return (
-        f"{found.identical:.2%} of {found.values} values identical, {size} "
-        f"({found.unit})"
-    )
-
-
-def _lint(report: rules.Report) -> str:
-    counts = ", ".join(_plural(_count(report, name), name) for name in rules.SEVERITIES)
-    if set(report.targets) == {"unknown"}:
-        return f"{counts}; what runs where is not known for {report.soc.name}"
-    places = ", ".join(
-        f"{report.targets.count(target)} {where}"
-        for target, where in (
-            ("dlpu", "in the DLPU"),
-            ("cpu", "on the CPU"),
-            ("unknown", "not known"),
-        )
-        if target in report.targets
-    )
-    pieces = "in one piece"
-    if report.partitions > 1:
-        pieces = f"in about {report.partitions} pieces, DLPU and CPU in turn"
-    return f"{counts}; operators: {places}; {pieces}"
-
-
-def _count(report: rules.Report, severity: str) -> int:
-    return sum(finding.severity == severity for finding in report.findings)
-
-
-def _share(share: float, of: int) -> str:
-    return f"{share:.2f}, {round(share * of)} of {of}"
-
-
-def _plural(count: int, what: str, many: str = "") -> str:
-    return f"{count} {what if count == 1 else many or f'{what}s'}"
-
-
-def _range(numbers: Sequence[int]) -> str:
-    low, high = min(numbers), max(numbers)
-    return str(low) if low == high else f"{low} to {high}"
 
 
 def _expect_compiled(file: Path, model: Model, soc: Soc) -> None:
@@ -1004,11 +760,13 @@ def _judged(
         for number, name in enumerate(names)
     )
     count = None if place is None else got[place][0].size
-    collapsed = tuple(_collapsed(pictures, classes))
+    collapsed = tuple(findings.collapsed(pictures, classes))
     warnings = [
-        *_simulations(plan, timing),
-        *_warnings(plan, timing, outputs),
-        *_doubts(plan, pictures, accuracy, count=count, is_unused=is_unused),
+        *findings.simulations(plan, timing),
+        *findings.doubts_of_the_file(plan, timing, outputs),
+        *findings.doubts_of_the_pictures(
+            plan, pictures, accuracy, count=count, is_unused=is_unused
+        ),
     ]
     return Result(
         plan=plan,
@@ -1019,7 +777,7 @@ def _judged(
         classes=count,
         agreement=agreement,
         accuracy=accuracy,
-        problems=(*_problems(plan, outputs, accuracy), *collapsed),
+        problems=(*findings.problems(plan, outputs, accuracy), *collapsed),
         warnings=tuple(warnings),
         names=classes,
         folders=folders,
@@ -1052,197 +810,5 @@ def _accuracy(
         other=None if other is None else float(np.mean(other == labels)),
         camera_interval=wilson_interval(int(camera.sum()), count),
         computer_interval=wilson_interval(int(computer.sum()), count),
-        difference_interval=_paired_interval(camera, computer),
+        difference_interval=paired_interval(camera, computer),
     )
-
-
-def wilson_interval(hits: int, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share, by Wilson's score.
-
-    Unlike the bootstrap's it has a width when nothing or everything was hit: after 20
-    of 20 it reaches down to 0.84, where the rule of three says 0.85. Pictures are
-    taken as independent.
-
-    Args:
-        hits: So many pictures were right.
-        count: Of so many, at least one.
-
-    Example:
-        >>> [round(end, 2) for end in wilson_interval(20, 20)]
-        [0.84, 1.0]
-
-    Source: Wilson, "Probable inference, the law of succession, and statistical
-    inference", 1927.
-
-    Introduced in notebook 13.
-    """
-    share, square = hits / count, _Z**2 / count
-    middle = share + square / 2
-    half = _Z * math.sqrt(share * (1 - share) / count + square / (4 * count))
-    low, high = ((middle + side * half) / (1 + square) for side in (-1, 1))
-    return max(0.0, low), min(1.0, high)
-
-
-def _paired_interval(camera: np.ndarray, computer: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % interval of camera less computer, picture by picture.
-
-    Only the pictures that one alone has right tell them apart: Wilson's interval of
-    the camera's share in these leaves out one half where McNemar's test finds a
-    difference. Where there is none, so many as the rule of three allows may yet come.
-    """
-    count, gained = len(camera), int((camera & ~computer).sum())
-    apart = int((camera != computer).sum())
-    if not apart:
-        most = wilson_interval(0, count)[1]
-        return -most, most
-    low, high = wilson_interval(gained, apart)
-    return (2 * low - 1) * apart / count, (2 * high - 1) * apart / count
-
-
-def _is_lost(accuracy: Accuracy) -> bool:
-    low, high = accuracy.difference_interval
-    return not low <= 0 <= high
-
-
-def _problems(
-    plan: Plan, outputs: Sequence[Output], accuracy: Accuracy | None
-) -> Iterator[str]:
-    yield from _errors(plan)
-    for output in outputs:
-        found = output.difference
-        if found.verdict in fidelity.FINDINGS:
-            sqnr = "" if found.sqnr is None else f"SQNR {found.sqnr:.1f} dB"
-            if sqnr and found.sqnr < fidelity.WRONG_SQNR:
-                sqnr += f", where {fidelity.WRONG_SQNR:g} are the least"
-            told = ", ".join(filter(None, (found.note, sqnr)))
-            yield f"output {output.index} is {fidelity.VERDICTS[found.verdict]}: {told}"
-    if accuracy and _is_lost(accuracy):
-        low, high = accuracy.difference_interval
-        yield (
-            f"the camera's accuracy is {accuracy.camera - accuracy.computer:+.2f} from "
-            f"the computer's, interval {low:+.2f} to {high:+.2f}"
-        )
-
-
-def _errors(plan: Plan) -> Iterator[str]:
-    if plan.errors:
-        yield f"the linter has errors: {_rules(plan.errors)}; see `dlpu lint`"
-
-
-def _rules(findings: Sequence[rules.Finding]) -> str:
-    """Return "unlisted-operator (2 GELU, MEAN), input-type (CONV_2D)"."""
-    places: dict[str, Counter[str]] = {}
-    for finding in findings:
-        places.setdefault(finding.rule, Counter())[finding.operator or "file"] += 1
-    return ", ".join(
-        f"{rule} ({', '.join(_times(*of) for of in operators.items())})"
-        for rule, operators in sorted(places.items())
-    )
-
-
-def _times(name: str, count: int) -> str:
-    return name if count == 1 else f"{count} {name}"
-
-
-def _collapsed(pictures: Sequence[Picture], names: Sequence[str]) -> Iterator[str]:
-    """Tell of a model that names one class, whatever the pictures show."""
-    camera, computer, labels = (
-        {getattr(picture, of) for picture in pictures}
-        for of in ("camera", "computer", "label")
-    )
-    if len(pictures) < SEVERAL or len(camera) > 1 or camera in ({None}, labels):
-        return
-    named = _class_text(*camera, names)
-    if computer != camera:
-        yield (
-            f"the camera names one class, {named}, for every picture, the computer "
-            f"{_plural(len(computer), 'class', 'classes')}"
-        )
-        return
-    shown = "" if labels != {None} else "unless they all show it, "
-    yield (
-        f"the model names one class, {named}, for every picture, on this computer too: "
-        f"{shown}see lesson 12, `dlpu compare`"
-    )
-
-
-def _simulations(plan: Plan, timing: Timing) -> Iterator[str]:
-    """Tell what of a virtual camera is no camera's, and what a real one needs."""
-    if timing.simulated:
-        yield (
-            f"SIMULATION: the times are no camera's; larod-client says "
-            f"({timing.simulated})"
-        )
-        runtime = "ONNX Runtime" if plan.model.format == "onnx" else "LiteRT"
-        yield (
-            f"SIMULATION: the outputs are computed by this computer both times, "
-            f"{runtime} against {runtime}: identical by construction"
-        )
-    if timing.simulated and plan.soc.takes_onnx:
-        yield (
-            f"SIMULATION: the compiler for {plan.soc.name} quantizes, and that is not "
-            "simulated: a camera's outputs may differ"
-        )
-    if plan.virtual and plan.compiled:
-        yield (
-            f"{plan.compiled.name} was looked at and not run: a virtual camera runs "
-            f"{plan.file.name}"
-        )
-    elif plan.virtual and plan.device == plan.soc.device and plan.contract.commands:
-        yield (
-            "not compiled: a real camera needs the file that edgetpu_compiler writes"
-        )
-
-
-def _warnings(plan: Plan, timing: Timing, outputs: Sequence[Output]) -> Iterator[str]:
-    if plan.soc is not plan.info.soc:
-        yield f"{plan.device} is the camera's CPU: nothing here tells about its DLPU"
-    doubts = [f for f in plan.report.at_least("warning") if f.severity == "warning"]
-    if doubts:
-        yield f"the linter warns: {_rules(doubts)}; see `dlpu lint`"
-    if _is_cached(plan, timing):
-        yield (
-            "the first load took no longer than the others: the camera had compiled "
-            "this file before"
-        )
-    for output in outputs:
-        if output.difference.verdict == "not judged":
-            yield f"output {output.index} {fidelity.VERDICTS['not judged']}"
-
-
-def _is_cached(plan: Plan, timing: Timing) -> bool:
-    """Return whether the camera had compiled the file before the first load."""
-    first, later = timing.first_load, timing.later_load
-    if not plan.soc.first_load_seconds or first is None or later is None:
-        return False
-    return first <= 2 * later
-
-
-def _doubts(
-    plan: Plan,
-    pictures: Sequence[Picture],
-    accuracy: Accuracy | None,
-    *,
-    count: int | None,
-    is_unused: bool,
-) -> Iterator[str]:
-    """Tell what of the pictures, labels and options makes the numbers doubtful."""
-    if is_unused:
-        entry = plan.contract.inputs[0]
-        less = "less 128" if entry.dtype == "int8" else "as they are"
-        yield (
-            f"--mean and --std were not used: the camera takes {entry.dtype}, the "
-            f"pixels {less}"
-        )
-    if not accuracy:
-        return
-    if accuracy.camera != accuracy.computer and not _is_lost(accuracy):
-        yield (
-            f"the accuracies differ by {accuracy.camera - accuracy.computer:+.2f}: "
-            f"{len(pictures)} pictures cannot tell whether that means anything"
-        )
-    if len(pictures) >= SEVERAL and accuracy.computer <= 1 / count:
-        yield (
-            f"this computer is right no more often than chance among {count} classes: "
-            "do the labels fit the model?"
-        )

@@ -166,7 +166,7 @@ def test(model: Path, **options: Any) -> None:
 
     paths = _limited(datasets.image_files(options["folder"]), options["limit"])
     names, folders, labels = _labels(options["folder"], paths, options)
-    from course_lib.camera import evaluation
+    from course_lib.camera import evaluation, summary
 
     _expect_classes(model, names, folders, options)
     with _camera(options) as camera:
@@ -203,10 +203,10 @@ def test(model: Path, **options: Any) -> None:
     if options["report"]:
         _write_report(options["report"], result)
     if options["as_json"]:
-        told = evaluation.as_dict(result)
+        told = summary.as_dict(result)
         click.echo(json.dumps(told, indent=2, allow_nan=False))
     else:
-        for line in evaluation.lines(result):
+        for line in summary.lines(result):
             click.echo(printable(line))
     if _fails(result, options["fail_on"]):
         raise SystemExit(1)
@@ -406,7 +406,7 @@ def _password(options: dict[str, Any]) -> str | None:
 
 def _refuse(plan: Any, *, as_json: bool) -> None:
     """End with what the linter calls an error, in the linter's words."""
-    from course_lib.camera import evaluation
+    from course_lib.camera import summary
     from course_lib.cli.lint import short
     from course_lib.dlpu import rules
 
@@ -428,7 +428,7 @@ def _refuse(plan: Any, *, as_json: bool) -> None:
         err=True,
     )
     if as_json:
-        told = evaluation.refused_as_dict(plan)
+        told = summary.refused_as_dict(plan)
         click.echo(json.dumps(told, indent=2, allow_nan=False))
     raise SystemExit(1)
 
@@ -445,7 +445,7 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
 
 def _write_report(path: Path, result: Any) -> None:
     from course_lib import files
-    from course_lib.camera import evaluation
+    from course_lib.camera import summary
     from course_lib.course import report
 
     title = f"{result.plan.file.name} on {result.plan.info.product}"
@@ -458,7 +458,7 @@ def _write_report(path: Path, result: Any) -> None:
         report.Section("", parts),
         report.Section(
             "What was tested",
-            [report.Code(_command()), report.Table(evaluation.rows(result))],
+            [report.Code(_command()), report.Table(summary.rows(result))],
         ),
         report.Section("Times and differences", _drawn(result)),
     ]
