@@ -429,7 +429,7 @@ def test_without_a_camera_there_is_no_connection(monkeypatch):
         client.connect("127.0.0.5", user="root")
 
 
-def test_the_host_key_is_refused_accepted_once_and_then_known(camera, tmp_path):
+def test_the_host_key_is_refused_accepted_once_and_then_known(camera, tmp_path, caplog):
     with pytest.raises(trust.NotTrusted) as refusal:
         camera.connect(known=tmp_path)
     assert camera.host_key_fingerprint in line_of(refusal)
@@ -437,6 +437,7 @@ def test_the_host_key_is_refused_accepted_once_and_then_known(camera, tmp_path):
         camera.connect(known=tmp_path, trust_new=True, password=SECRET)
     assert not (tmp_path / "known_hosts").exists()
     camera.connect(known=tmp_path, trust_new=True).close()
+    assert f"accepted SSH host key {camera.host_key_fingerprint}" in caplog.text
     assert (tmp_path / "known_hosts").read_text() == f"{camera.host_key}\n"
     camera.connect(known=tmp_path).close()
 

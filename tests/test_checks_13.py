@@ -125,6 +125,11 @@ def test_byte_counts(capsys, answer, message):
             scripts(first=RIGHT["first"].replace("interleaved", "planar")),
             "not the computer's",
         ),
+        (
+            scripts(first=RIGHT["first"].replace("-tflite", "-native")),
+            "compiled for it",
+        ),
+        (scripts(second=RIGHT["second"].replace("cpu-", "armnn-cpu-")), "plain one"),
         (scripts(third=""), "the outputs are called"),
         (scripts(third="reboot; rm -r x"), "the outputs are called"),
         ({"artpec9": scripts()["artpec9"]}, "Keep the two scripts"),

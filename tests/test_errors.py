@@ -382,6 +382,8 @@ SSH = [
         "ssh-host-key",
         "Host key for cam has changed and you have requested strict checking",
     ),
+    ("ssh-host-key-unknown", "Host key is not trusted for host 192.168.0.90"),
+    ("ssh-denied", "Permission denied for user me on host 192.168.0.90"),
     (
         "ssh-host-key-type",
         "Unable to negotiate with cam port 22: no matching host key type found."

@@ -70,7 +70,7 @@ _SSH_OFF = (
     "or the VAPIX parameter Network.SSH.Enabled=yes"
 )
 _USERS = (
-    "before AXIS OS 11.5 only root logs in over SSH, since 12.0 root does not; since "
+    "before AXIS OS 11.5 only root logs in over SSH, from 12.0 on root does not; since "
     "11.11 Developer Mode gives users called acap-<application>"
 )
 _LOST = "reconnect when the camera is up again; look at its power, network and log"

@@ -16,6 +16,7 @@ import fnmatch
 import hashlib
 import hmac
 import ipaddress
+import logging
 import re
 import socket
 import ssl
@@ -35,6 +36,8 @@ HTTPS_PORT = 443
 # What a name may be: nothing that has a meaning in known_hosts or in an address.
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9])?")
 # Two sessions in one process may each add a line.
+# Shown on standard error unless a program chooses otherwise.
+_LOG = logging.getLogger(__name__)
 _WRITING = threading.Lock()
 
 
@@ -126,6 +129,10 @@ class HostKeys:
         text = key.export_public_key("openssh").decode().split()
         line = f"{_ssh_name(self.host, self.port)} {text[0]} {text[1]}"
         _append(self.file, line=line)
+        _LOG.warning(
+            "accepted SSH host key %s of %s, kept in %s",
+            *(key.get_fingerprint(), _ssh_name(self.host, self.port), self.file),
+        )
 
 
 # Plain keys only: a camera has no certificate of an SSH authority, and SHA-1 is out.
@@ -310,6 +317,7 @@ def context(
             file=file,
         )
     _append(file, line=f"{whose} {shown}")
+    _LOG.warning("accepted certificate %s of %s, kept in %s", shown, whose, file)
     return _only(certificate)
 
 

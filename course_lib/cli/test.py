@@ -142,7 +142,7 @@ def test(model: Path, **options: Any) -> None:
       file, sha256, uploaded
       camera: product, soc, os, device, virtual
       lint: errors, warnings, notes, partitions
-      findings: the linter's errors and warnings: rule, severity, message, fix
+      findings: of the linter, errors and warnings: rule, severity, message, fix
       input: dtype, shape, layout, bytes, row_pitch
       load: first_seconds, later_seconds, simulated; null where not told
       timing: mean_milliseconds, batch_means, batch_rounds, warm_up, simulated: what

@@ -173,6 +173,11 @@ def clean_scripts(scripts: Mapping[str, str]) -> None:
                 "CV25 takes no .tflite file.",
             ),
             (
+                lambda a: call(a, "first.bin")["-c"].endswith("-native"),
+                "A device in `-native` takes a file that was compiled for it. Which "
+                "one takes a .tflite file?",
+            ),
+            (
                 lambda a: call(a, "first.bin")["-c"] == cpu,
                 "The CPU takes every integer file, so the first line runs. But it was "
                 "to test the DLPU.",
@@ -180,6 +185,11 @@ def clean_scripts(scripts: Mapping[str, str]) -> None:
             (
                 lambda a: call(a, "second.bin")["-g"] != "scene_float.tflite",
                 "The second line no longer runs the float file. Repair its input.",
+            ),
+            (
+                lambda a: "armnn" in call(a, "second.bin")["-c"],
+                "`armnn-cpu-tflite` is the CPU too, through another library. Take "
+                "the plain one.",
             ),
             (
                 lambda a: call(a, "second.bin")["-c"] != cpu,
