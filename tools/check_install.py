@@ -13,6 +13,7 @@ import fcntl
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import struct
@@ -88,6 +89,30 @@ def camera(base: Path) -> None:
             _run(dlpu, "kit", file, "--soc", soc, "-o", f"kit_{soc}", cwd=folder)
 
 
+def ejected(base: Path) -> None:
+    """Each project of `dlpu eject` passes its tests where nothing else is installed."""
+    with tempfile.TemporaryDirectory(dir=base) as name:
+        folder = Path(name)
+        clone = _clone(folder)
+        dlpu = _installed(".", clone, folder)
+        # One lesson at a time: what one forgot to declare, another would bring along.
+        table = tomllib.loads((clone / "notebooks/copy_cells.toml").read_text("utf-8"))
+        for lesson in (*table, "all"):
+            made = folder / lesson
+            made.mkdir()
+            _run(dlpu, "eject", lesson, "-o", made / "project", cwd=clone)
+            project = tomllib.loads((made / "project/pyproject.toml").read_text())
+            wanted = project["project"]["requires-python"]
+            _run("uv", "venv", "--python", wanted, made / "venv", cwd=made)
+            python = made / "venv/bin/python"
+            install = ("uv", "pip", "install", "--python", python)
+            _run(*install, "-c", clone / "constraints.txt", "./project[test]", cwd=made)
+            absent = "import importlib.util as u; assert not u.find_spec('course_lib')"
+            _run(python, "-c", absent, cwd=made)
+            _run(python, "-m", "pytest", "-q", cwd=made / "project")
+            shutil.rmtree(made)
+
+
 def conda(base: Path) -> None:
     """The pip part of environment.yml gives the whole course."""
     with tempfile.TemporaryDirectory(dir=base) as name:
@@ -123,7 +148,7 @@ def offline(base: Path) -> None:
 
 
 STEPS: dict[str, Callable[[Path], None]] = {
-    step.__name__: step for step in (core, camera, conda, readme, offline)
+    step.__name__: step for step in (core, camera, ejected, conda, readme, offline)
 }
 
 

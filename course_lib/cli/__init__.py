@@ -57,6 +57,7 @@ from course_lib.cli import (  # noqa: E402
     compare,  # noqa: F401
     convert,  # noqa: F401
     doctor,  # noqa: F401
+    eject,  # noqa: F401
     explain,  # noqa: F401
     inspect,  # noqa: F401
     kit,  # noqa: F401
