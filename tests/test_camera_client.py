@@ -575,7 +575,7 @@ def test_a_closed_camera_says_so_and_leaves_no_thread(camera):
     connected.close()
     with pytest.raises(client.CameraError, match="connect again"):
         connected.devices()
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 # --- what the camera is ---------------------------------------------------------------

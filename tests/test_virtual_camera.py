@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import os
 import re
 import shlex
 import signal
@@ -13,6 +12,7 @@ import ssl
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -1002,12 +1002,15 @@ def test_nothing_is_left_behind_by_a_program_that_forgets(ending):
         ({"authorized_keys": ["nonsense"]}, "authorized key"),
     ],
 )
-def test_what_cannot_be_started_is_told_in_one_line(change, text):
-    before = set(Path(os.environ.get("TMPDIR", "/tmp")).glob("dlpu-camera-*"))
+def test_what_cannot_be_started_is_told_in_one_line(
+    change, text, tmp_path, monkeypatch
+):
+    # A folder of its own: other tests start cameras at the same time.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(UnusableInput, match=text) as told:
         virtual.start(**{"soc": "artpec8"} | change)
     assert "\n" not in str(told.value)
-    assert set(Path(os.environ.get("TMPDIR", "/tmp")).glob("dlpu-camera-*")) <= before
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_taken_port_is_told(camera):
