@@ -1,7 +1,9 @@
-"""Write files so that nothing is ever half-written."""
+"""Write files and folders so that nothing is ever half-written."""
 
 import os
+import shutil
 import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from course_lib.errors import UnusableInput
@@ -25,9 +27,7 @@ def write(path: Path | str, content: bytes) -> Path:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)  # mkstemp makes it private
+        Path(temporary).chmod(0o666 & ~_umask())  # mkstemp makes it private
         Path(temporary).replace(path)
     except OSError as error:
         if temporary is not None:
@@ -38,3 +38,43 @@ def write(path: Path | str, content: bytes) -> Path:
             "another place or make room"
         ) from error
     return path
+
+
+def write_folder(
+    folder: Path, contents: Mapping[str, bytes], *, empty: Iterable[str] = ()
+) -> None:
+    """Write a new folder under a temporary name beside, then rename it.
+
+    Args:
+        folder: Must not exist.
+        contents: Of each file, by its path in the folder.
+        empty: Folders in it that hold no file yet.
+
+    Raises:
+        UnusableInput: When it cannot be written; nothing is left then.
+    """
+    temporary = None
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        for name in empty:
+            (temporary / name).mkdir(parents=True)
+        for name, content in contents.items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            (temporary / name).write_bytes(content)
+        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes it private
+        temporary.rename(folder)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UnusableInput(
+            f"{folder}: could not be written ({reason}); nothing was left behind: "
+            "choose another place or make room"
+        ) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

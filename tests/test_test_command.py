@@ -11,7 +11,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from course_lib.cli import dlpu
+from course_lib.cli import dlpu, pictures
 from course_lib.cli import test as command
 from course_lib.dlpu import rules, socs
 from course_lib.errors import UnusableInput
@@ -333,9 +333,9 @@ def test_folders_that_cannot_be_used(place, images, options, words):
 
 def test_a_missing_model_and_a_missing_package(place, monkeypatch):
     assert_refused(run(place, "no.tflite", "--virtual", "artpec8"), "no such file")
-    real = command.find_spec
+    real = pictures.find_spec
     monkeypatch.setattr(
-        command, "find_spec", lambda name: None if name == "httpx" else real(name)
+        pictures, "find_spec", lambda name: None if name == "httpx" else real(name)
     )
     result = run(place, SCENE, "--virtual", "artpec8")
     assert_refused(result, "`pip install '.[camera]'`")

@@ -10,9 +10,7 @@ import json
 import math
 import os
 import shlex
-import shutil
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -20,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from course_lib import files
 from course_lib.camera import larod
 from course_lib.camera.fidelity import compare, residual_adds
 from course_lib.dlpu import contract, cvflow, socs
@@ -305,7 +304,7 @@ def make(
     blocks["run.sh"] = "".join(f"{line}\n" for line in _script(kit)).encode()
     blocks["README.md"] = "".join(f"{line}\n" for line in _readme(kit)).encode()
     blocks[_KIT] = _description(kit, blocks)
-    _write(kit, blocks)
+    files.write_folder(kit.folder, blocks, empty=[run.folder for run in kit.runs])
     return kit
 
 
@@ -642,33 +641,6 @@ def _description(kit: Kit, blocks: dict[str, bytes]) -> bytes:
         },
     }
     return (json.dumps(told, indent=2) + "\n").encode()
-
-
-def _write(kit: Kit, blocks: dict[str, bytes]) -> None:
-    """Write a folder beside, then rename it: the files in it need no more care."""
-    temporary = None
-    try:
-        temporary = Path(
-            tempfile.mkdtemp(prefix=f".{kit.folder.name}.", dir=kit.folder.parent)
-        )
-        for run in kit.runs:
-            (temporary / run.folder).mkdir(parents=True)
-        for name, block in blocks.items():
-            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-            (temporary / name).write_bytes(block)
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)  # mkdtemp makes it private
-        temporary.rename(kit.folder)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UnusableInput(
-            f"{kit.folder}: could not be written ({reason}); nothing was left behind: "
-            "choose another place or make room"
-        ) from error
-    finally:
-        if temporary is not None and temporary.exists():
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read(folder: Path | str) -> Kit:

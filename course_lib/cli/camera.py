@@ -167,7 +167,7 @@ def _describe(
     with client.connect(
         host,
         user=user,
-        password=_password(user, host),
+        password=password(user, host),
         port=port or trust.SSH_PORT,
         https_port=https_port,
         trust_new=trust_new,
@@ -193,9 +193,10 @@ def _describe(
     click.echo(printable(f"device:       {told['device']} (the one to use)"))
 
 
-def _password(user: str | None, host: str) -> str | None:
+def password(user: str | None, host: str) -> str | None:
     """Ask for the password, unless the environment has it or somebody cannot answer."""
     given = os.environ.get("AXIS_CAMERA_PASSWORD") or os.environ.get("AXIS_CAMERA_KEY")
     if given or not user or not sys.stdin.isatty():
         return None
-    return click.prompt(f"Password of {user} on {host}", hide_input=True, err=True)
+    prompt = printable(f"Password of {user} on {host}")
+    return click.prompt(prompt, hide_input=True, err=True)

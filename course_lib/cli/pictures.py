@@ -43,13 +43,13 @@ def text(values: Sequence[float]) -> str:
     return ",".join(f"{value:g}" for value in values)
 
 
-def require(*packages: str) -> None:
-    """Refuse to go on without packages of the extra `convert`."""
+def require(*packages: str, extra: str = "convert") -> None:
+    """Refuse to go on without packages of an extra."""
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
         raise UnusableInput(
-            f"the package {missing[0]} is missing: install the extra `convert`, with "
-            "`pip install '.[convert]'` in a clone of the course"
+            f"the package {missing[0]} is missing: install the extra `{extra}`, with "
+            f"`pip install '.[{extra}]'` in a clone of the course"
         )
 
 

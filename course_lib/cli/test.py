@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from course_lib.cli import dlpu, ending, pictures, printable
+from course_lib.cli.camera import password
 from course_lib.errors import UnusableInput
 
 import click
@@ -239,12 +239,7 @@ def _check(model: Path, options: dict[str, Any]) -> None:
     packages += ["cryptography"] if options["virtual"] else []
     packages += ["onnx", "onnxruntime"] if model.suffix.lower() == ".onnx" else []
     packages += ["matplotlib"] if options["report"] else []
-    for name in packages:
-        if find_spec(name) is None:
-            raise UnusableInput(
-                f"the package {name} is missing: install the extra `camera`, with "
-                "`pip install '.[camera]'` in a clone of the course"
-            )
+    pictures.require(*packages, extra="camera")
     for file in filter(None, (model, options["compiled"])):
         if not file.is_file():
             raise UnusableInput(f"{file}: no such file: check the path")
@@ -387,21 +382,12 @@ def _camera(options: dict[str, Any]) -> Iterator[Any]:
     with client.connect(
         options["host"],
         user=options["user"],
-        password=_password(options),
+        password=password(options["user"], options["host"]),
         port=options["port"],
         https_port=options["https_port"],
         trust_new=options["trust_new"],
     ) as camera:
         yield camera
-
-
-def _password(options: dict[str, Any]) -> str | None:
-    """Ask for the password; None leaves it to the environment."""
-    named = any(os.environ.get(f"AXIS_CAMERA_{what}") for what in ("PASSWORD", "KEY"))
-    if named or not sys.stdin.isatty():
-        return None
-    prompt = f"Password of {options['user']} on {options['host']}"
-    return click.prompt(printable(prompt), hide_input=True, err=True)
 
 
 def _refuse(plan: Any, *, as_json: bool) -> None:

@@ -11,9 +11,7 @@ import json
 import keyword
 import os
 import re
-import shutil
 import sys
-import tempfile
 import textwrap
 import tokenize
 import tomllib
@@ -24,6 +22,7 @@ from pathlib import Path
 
 from course_lib.course.doctor import REPOSITORY
 from course_lib.errors import UnusableInput
+from course_lib.files import write_folder
 
 USES = "notebooks/copy_cells.toml"
 _HEADER = "# Copyright The DLPU course authors\n# SPDX-License-Identifier: Apache-2.0\n"
@@ -184,25 +183,8 @@ def write(folder: Path, *, files: dict[str, str]) -> None:
         raise UnusableInput(
             f"{folder}: exists, expected a new folder: choose another name"
         )
-    temporary = None
-    try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        for path, text in files.items():
-            (temporary / path).parent.mkdir(parents=True, exist_ok=True)
-            (temporary / path).write_text(text, "utf-8", newline="\n")
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)  # mkdtemp makes it private
-        temporary.rename(folder)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UnusableInput(
-            f"{folder}: could not be written ({reason}); nothing was left behind: "
-            "choose another place or make room"
-        ) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+    contents = {path: text.encode() for path, text in files.items()}
+    write_folder(folder, contents)
 
 
 def _check_name(name: str, *, taken: set[str]) -> None:
