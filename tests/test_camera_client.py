@@ -175,6 +175,19 @@ def test_names_and_addresses_are_hosts():
 # --- certificates ---------------------------------------------------------------------
 
 
+SIGNS_CERTIFICATES = x509.KeyUsage(
+    key_cert_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 def certificate(*, name="127.0.0.1", signer=None, authority=False):
     """Make a certificate and its key; without a signer it signs itself."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -190,8 +203,17 @@ def certificate(*, name="127.0.0.1", signer=None, authority=False):
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(x509.BasicConstraints(authority, None), critical=True)
+        # Python 3.13 verifies strictly: it wants to see whose key signed.
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()),
+            critical=False,
+        )
     )
-    if not authority:
+    if authority:
+        made = made.add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False
+        ).add_extension(SIGNS_CERTIFICATES, critical=True)
+    else:
         address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
         made = made.add_extension(x509.SubjectAlternativeName([address]), False)
     return made.sign(signing, hashes.SHA256()), key

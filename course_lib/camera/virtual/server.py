@@ -83,8 +83,8 @@ class SshServer:
 
         async def cut() -> None:
             if self._listener:
+                # Its wait_closed would wait for the connections, from Python 3.12 on.
                 self._listener.close()
-                await self._listener.wait_closed()
             connections = list(self.connections)
             for connection in connections:
                 connection.abort()
