@@ -87,7 +87,7 @@ BROKEN = {"size": 96, "kernel": 4, "stride": 4, "pad": True, **LEAKY}
         ((32, 48, 48), {"last": "relu"}, "suits ARTPEC-8 better"),
         ((32, 48, 48), {"size": 96}, "Which size has the map"),
         ((32, 48, 48), {"end": "maximum"}, "a mean or a maximum"),
-        ((32, 48, 48), {"end": "head"}, "use Dense"),
+        ((32, 48, 48), {"end": "head"}, "correct"),
         ((32, 48, 48), {"size": 64}, "64 pixels wide"),
         ((48, 48, 32), {}, "round up, not down"),
         ((32, 48, 32, 48), {}, "correct"),

@@ -234,10 +234,26 @@ def test_no_mend_names_a_command_that_is_not_there(rule):
 )
 def test_filters(soc, filters, fires):
     graph = Graph()
-    graph.convolve(graph.input(IMAGE), filters, kernel=1)
+    last = graph.convolve(graph.input(IMAGE), filters, kernel=1)
+    graph.convolve(last, 48, kernel=1, name="next")
     told = found(graph.file(), soc, "channels-multiple")
     assert bool(told) == fires
     assert all(f"{filters} filters" in finding.message for finding in told)
+
+
+@pytest.mark.parametrize("soc", ["artpec8", "artpec9"])
+def test_a_head_has_as_many_filters_as_its_task_asks_for(soc):
+    """A head at the end, one in the middle of the file, and a layer before a dense."""
+    graph = Graph()
+    body = graph.convolve(graph.input(IMAGE), 48, name="body")
+    far = graph.convolve(body, 255, name="far")
+    graph.add("LOGISTIC", [far], (1, 8, 8, 255), scale=1 / 256, name="far/scores")
+    neck = graph.convolve(body, 17, name="neck")
+    near = graph.convolve(neck, 255, name="near")
+    flat = graph.add("RESHAPE", [neck, graph.constant([1, 1088], name="to")], (1, 1088))
+    dense = graph.dense(flat, 4)
+    (told,) = found(graph.file(far + 3, near, dense), soc, "channels-multiple")
+    assert "neck/weights" in told.message
 
 
 @pytest.mark.parametrize(
@@ -277,6 +293,14 @@ def test_kernel_and_stride_on_artpec8(kernel, stride, told):
     graph = Graph()
     graph.convolve(graph.input((1, 32, 32, 1)), 6, kernel=kernel, stride=stride)
     assert [f.rule for f in lint(graph.file(), "artpec8").findings] == told
+
+
+@pytest.mark.parametrize(("kernel", "published"), [(6, True), (5, False)])
+def test_a_kernel_of_a_published_model_is_told_as_such(kernel, published):
+    graph = Graph()
+    graph.convolve(graph.input((1, 32, 32, 1)), 6, kernel=kernel)
+    (told,) = found(graph.file(), "artpec8", "kernel-size")
+    assert (told.severity, "a published model" in told.message) == ("note", published)
 
 
 def chain(*pattern):
@@ -643,6 +667,66 @@ def test_boxes_alone_may_have_a_large_scale():
     assert not found(joined(2.51, between=("ADD",)), "artpec8", "shared-scale")
 
 
+def scores(graph):
+    """Return two tensors of scores, (1, 4)."""
+    logits = graph.input((1, 4), name="logits")
+    return [
+        graph.add("LOGISTIC", [logits], (1, 4), scale=1 / 256, name=name)
+        for name in ("likelihood", "classes")
+    ]
+
+
+def by_slice(graph):
+    places = [graph.constant(at, name=str(at)) for at in ([0, 0], [1, 2], [1, 1])]
+    return graph.add("STRIDED_SLICE", [scores(graph)[0], *places], (1, 2))
+
+
+def by_split(graph):
+    axis = graph.constant(1, name="axis")
+    return graph.add("SPLIT", [axis, scores(graph)[0]], (1, 4), num_splits=1)
+
+
+def by_join(graph):
+    return graph.add("CONCATENATION", scores(graph), (1, 8), axis=1, name="joined")
+
+
+def by_product(graph):
+    return graph.add("MUL", scores(graph), (1, 4), scale=1 / 256)
+
+
+def scaled_up(graph):
+    size = graph.constant([[128]], "uint8", scale=5.0, name="size")
+    return graph.add("MUL", [scores(graph)[0], size], (1, 4))
+
+
+def with_other_values(graph):
+    ends = [scores(graph)[0], graph.input((1, 4), name="other")]
+    return graph.add("CONCATENATION", ends, (1, 8), axis=1, name="mixed")
+
+
+def in_a_circle(graph):
+    last = graph.add("RESHAPE", [graph.input((1, 4), name="other")], (1, 4))
+    graph.operators[-1].inputs[:] = [last]
+    return last
+
+
+@pytest.mark.parametrize(
+    ("build", "fires"),
+    [
+        *((build, True) for build in (by_slice, by_split, by_join, by_product)),
+        *((build, False) for build in (scaled_up, with_other_values, in_a_circle)),
+    ],
+)
+def test_what_is_made_of_scores_alone_is_followed(build, fires):
+    graph = Graph()
+    ends = [graph.input((1, 4), scale=2.51, name="boxes"), build(graph)]
+    graph.add("CONCATENATION", ends, (1, 12), axis=1, scale=2.51, name="rows")
+    told = found(graph.file(), "artpec8", "shared-scale")
+    assert [f.message.split(",")[0] for f in told] == (
+        [f"CONCATENATION {len(graph.operators) - 1}"] if fires else []
+    )
+
+
 # Activations
 
 
@@ -941,23 +1025,43 @@ def test_per_channel_convolutions_are_for_artpec9(name, settings):
 # Published kinds of models
 
 
-def yolo(soc):
+def yolo(soc, *, stem=None, filters=None, silu=False, pixels=False):
     """Return the zoo's YOLOv5 in small: int8 within, uint8 at the ends, ReLU6.
 
-    The zoo's two files differ in the first kernel and in the numbers of filters.
+    The zoo's two files differ in the first kernel and in the numbers of filters. Rows
+    are four sides of a box and four scores, all cut from one sigmoid.
+
+    Args:
+        soc: For which chip it is shaped, where nothing else is said.
+        stem: Side of the first kernel.
+        filters: Of the layers but the head.
+        silu: Has SiLU behind the first layer, as YOLOv5 is made, in place of ReLU6.
+        pixels: Gives boxes of 0..640, as YOLOv5 is made, in place of 0..1.
     """
-    stem, filters = (5, 16) if soc == "artpec9" else (6, 18)
+    stem = stem or (5 if soc == "artpec9" else 6)
+    filters = filters or (16 if soc == "artpec9" else 18)
     image, map_, half = (1, 32, 32, 3), (1, 16, 16, filters), (1, 8, 8, filters)
     near = {"dtype": "int8", "scale": 1 / 255, "zero_point": -128}
-    joint = {"dtype": "int8", "scale": 0.0042, "zero_point": -128}
+    # The zoo's own scale where boxes lie in 0..1.
+    joint = {**near, "scale": 640 / 255 if pixels else 0.0041905}
     graph = Graph()
 
     last = graph.add("QUANTIZE", [graph.input(image)], image, name="in", **near)
     pads = graph.constant([[0, 0], [2, 2], [2, 2], [0, 0]], name="paddings")
     last = graph.add("PAD", [last, pads], (1, 36, 36, 3), **near)
     last = graph.convolve(
-        last, filters, kernel=stem, stride=2, padding="VALID", name="stem"
+        last,
+        filters,
+        kernel=stem,
+        stride=2,
+        padding="VALID",
+        name="stem",
+        activation="NONE" if silu else "RELU6",
     )
+    if silu:
+        shape = graph.tensors[last].shape
+        gate = graph.add("LOGISTIC", [last], shape, name="gate", **near)
+        last = graph.add("MUL", [last, gate], shape, name="gated", **near)
     skip = graph.convolve(last, filters, kernel=1, name="skip")
     branch = graph.convolve(skip, filters, name="branch")
     total = graph.add("ADD", [skip, branch], map_, **near)
@@ -971,16 +1075,24 @@ def yolo(soc):
     last = graph.convolve(last, 24, kernel=1, activation="NONE", name="head")
     unit = {**near, "scale": 1 / 256}
     last = graph.add("LOGISTIC", [last], (1, 16, 16, 24), **unit)
+    last = graph.add("QUANTIZE", [last], (1, 16, 16, 24), name="joint", **joint)
     to = graph.constant([1, 768, 8], name="to")
-    flat = (1, 768, 8)
-    scores = graph.add("RESHAPE", [last, to], flat, **unit)
-    two = graph.constant(2, "int8", scale=1 / 64, name="two")
-    boxes = graph.add("MUL", [scores, two], flat, name="boxes", **near)
-    grid = graph.constant([[[1] * 8]], "int8", scale=1 / 64, name="grid")
-    boxes = graph.add("ADD", [boxes, grid], flat, name="moved", **joint)
-    scores = graph.add("QUANTIZE", [scores], flat, name="scores", **joint)
-    last = graph.add("CONCATENATION", [boxes, scores], (1, 768, 16), axis=2, **joint)
-    graph.add("QUANTIZE", [last], (1, 768, 16), name="out", scale=0.0042)
+    rows = graph.add("RESHAPE", [last, to], (1, 768, 8), **joint)
+    steps = graph.constant([1, 1, 1], name="steps")
+    four = (1, 768, 4)
+    slices = []
+    for name, start in (("sides", 0), ("scores", 4)):
+        first = graph.constant([0, 0, start], name=f"{name}/from")
+        after = graph.constant([1, 768, start + 4], name=f"{name}/to")
+        inputs = [rows, first, after, steps]
+        slices.append(graph.add("STRIDED_SLICE", inputs, four, name=name, **joint))
+    size = graph.constant(1, "int8", scale=640 if pixels else 1, name="size")
+    boxes = graph.add("MUL", [slices[0], size], four, name="boxes", **joint)
+    grid = graph.constant([[[1] * 4]], "int8", scale=1 / 64, name="grid")
+    boxes = graph.add("ADD", [boxes, grid], four, name="moved", **joint)
+    ends = [boxes, slices[1]]
+    last = graph.add("CONCATENATION", ends, (1, 768, 8), name="rows", axis=2, **joint)
+    graph.add("QUANTIZE", [last], (1, 768, 8), name="out", scale=joint["scale"])
     return graph.file()
 
 
@@ -1046,6 +1158,57 @@ def test_published_kinds_of_models_get_no_error(build, soc):
     assert not report.at_least("error")
     assert not [f for f in report.findings if f.rule == "partitions"]
     assert "cpu" not in report.targets[:5]
+
+
+YOLO_RULES = ("channels-multiple", "kernel-size", "activation", "shared-scale")
+
+
+def told_of_yolo(shaped_for, soc, **changes):
+    """Return what YOLOv5's own rules say: rule, severity, operator's output."""
+    content = yolo(shaped_for, **changes)
+    model = reading.parse(content)
+    return {
+        (
+            f.rule,
+            f.severity,
+            model.outputs_of(model.operators[f.operator_index])[0].name,
+        )
+        for f in rules.lint(model, soc=soc).findings
+        if f.rule in YOLO_RULES
+    }
+
+
+# ARTPEC-8 prefers 3x3; the zoo's file has 1x1 all the same, and a stem of 6x6.
+KERNELS_8 = {("kernel-size", "note", name) for name in ("stem", "skip", "head")}
+
+
+def test_yolov5_as_the_zoo_has_it_keeps_its_own_rules():
+    assert told_of_yolo("artpec8", "artpec8") == KERNELS_8
+    assert told_of_yolo("artpec9", "artpec9") == set()
+
+
+def test_yolov5_for_the_other_chip_breaks_filters_and_stem():
+    layers = ("stem", "skip", "branch", "low")  # and not the head
+    filters = {("channels-multiple", "note", name) for name in layers}
+    stem = {("kernel-size", "warning", "stem")}
+    assert told_of_yolo("artpec8", "artpec9") == filters | stem
+    assert told_of_yolo("artpec9", "artpec8") == filters | KERNELS_8
+
+
+def test_yolov5_as_it_is_made_has_silu_and_boxes_in_pixels():
+    made = {"stem": 6, "filters": 16, "silu": True, "pixels": True}
+    scale = ("shared-scale", "error", "rows")
+    stem = ("kernel-size", "warning", "stem")
+    silu = ("activation", "note", "gate")
+    assert told_of_yolo("artpec9", "artpec9", **made) == {scale, stem, silu}
+    layers = ("stem", "skip", "branch", "low")
+    filters = {("channels-multiple", "note", name) for name in layers}
+    silu = ("activation", "warning", "gate")
+    assert told_of_yolo("artpec8", "artpec8", **made) == {
+        *(scale, silu),
+        *filters,
+        *KERNELS_8,
+    }
 
 
 # Everything but these is published for the three chips, or made for the Edge TPU alone.

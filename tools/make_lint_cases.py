@@ -5,7 +5,8 @@
 
 For each rule there is a file on which it must fire and one, with that one thing mended,
 on which it must not: `<rule>.fail.tflite` and `<rule>.pass.tflite`. Where chips differ
-the name has the chip: `<rule>.<soc>.fail.tflite`; "cv" stands for CV25 and CV75. All
+the name has the chip: `<rule>.<soc>.fail.tflite`; "cv" stands for CV25 and CV75. In the
+same place stands the kind of model that a second pair of a rule is about, "yolov5". All
 are written without TensorFlow, byte by byte the same each time. tests/test_rules.py
 tries them.
 """
@@ -206,6 +207,37 @@ def shared_scale(fails):
     before = graph.input((1, 4), name="logits")
     scores = graph.add("LOGISTIC", [before], (1, 4), scale=1 / 256, name="scores")
     graph.add("CONCATENATION", [boxes, scores], (1, 8), scale=scale, axis=1)
+    return graph.file()
+
+
+@pair(
+    "shared-scale",
+    (5, "scores"),
+    called="yolov5",
+    also={
+        "artpec8": "unlisted-operator",  # LOGISTIC
+        "artpec9": "unlisted-operator",  # STRIDED_SLICE
+    },
+)
+def shared_scale_of_slices(fails):
+    """Cut boxes and scores from one sigmoid, as YOLOv5 does, and join them again."""
+    graph = Graph()
+    scale = 640 / 255 if fails else 0.0041905
+    last = graph.input((1, 6, 8), name="logits")
+    last = graph.add("LOGISTIC", [last], (1, 6, 8), scale=1 / 256)
+    last = graph.add("QUANTIZE", [last], (1, 6, 8), scale=scale)
+    one = graph.constant([1, 1, 1], name="steps")
+    ends = []
+    for name, start in (("sides", 0), ("scores", 4)):
+        first = graph.constant([0, 0, start], name=f"{name}/from")
+        after = graph.constant([1, 6, start + 4], name=f"{name}/to")
+        settings = {"name": name, "scale": scale}
+        inputs = [last, first, after, one]
+        ends.append(graph.add("STRIDED_SLICE", inputs, (1, 6, 4), **settings))
+    size = graph.constant([1], "uint8", scale=640 if fails else 1, name="size")
+    boxes = graph.add("MUL", [ends[0], size], (1, 6, 4), name="boxes", scale=scale)
+    rows = [boxes, ends[1]]
+    graph.add("CONCATENATION", rows, (1, 6, 8), axis=2, scale=scale)
     return graph.file()
 
 
@@ -484,17 +516,20 @@ def onnx_opset(fails):
 
 @pair("channels-multiple", (0, "conv/weights"), only="artpec8")
 def filters_of_6(fails):
-    """Have 17 filters, and 18."""
-    graph = Graph()
-    graph.convolve(graph.input(IMAGE), 17 if fails else 18)
-    return graph.file()
+    """Have 17 filters before a head of 5, and 18."""
+    return _with_head(17 if fails else 18)
 
 
 @pair("channels-multiple", (0, "conv/weights"), only="artpec9")
 def filters_of_16(fails):
-    """Have 15 filters, and 16."""
+    """Have 15 filters before a head of 5, and 16."""
+    return _with_head(15 if fails else 16)
+
+
+def _with_head(filters):
     graph = Graph()
-    graph.convolve(graph.input(IMAGE), 15 if fails else 16)
+    last = graph.convolve(graph.input(IMAGE), filters)
+    graph.convolve(last, 5, activation="NONE", name="head")
     return graph.file()
 
 
@@ -508,9 +543,9 @@ def kernel_of_3(fails):
 
 @pair("kernel-size", (0, "conv/weights"), only="artpec9")
 def kernel_of_the_set(fails):
-    """Have a kernel of 4x4, and of 3x3."""
+    """Have YOLOv5's stem of 6x6, and one of 5x5."""
     graph = Graph()
-    graph.convolve(graph.input((1, 8, 8, 1)), 16, kernel=4 if fails else 3)
+    graph.convolve(graph.input((1, 8, 8, 1)), 16, kernel=6 if fails else 5, stride=2)
     return graph.file()
 
 
@@ -546,6 +581,27 @@ def activation_up_to_6(fails):
     graph = Graph()
     activation = "RELU" if fails else "RELU6"
     graph.convolve(graph.input(IMAGE), 16, activation=activation)
+    return graph.file()
+
+
+@pair(
+    "activation",
+    (1, "sigmoid"),
+    called="yolov5",
+    also={
+        "artpec8": "unlisted-operator",  # LOGISTIC
+        "artpec9": "operator-limits",  # MUL of two activations
+    },
+)
+def activation_of_yolov5(fails):
+    """Have SiLU after a convolution, and ReLU6 in it."""
+    graph = Graph()
+    activation = "NONE" if fails else "RELU6"
+    last = graph.convolve(graph.input((1, 8, 8, 1)), 48, activation=activation)
+    if fails:
+        shape = graph.tensors[last].shape
+        gate = graph.add("LOGISTIC", [last], shape, scale=1 / 256, name="sigmoid")
+        graph.add("MUL", [last, gate], shape)
     return graph.file()
 
 

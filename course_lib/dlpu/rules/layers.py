@@ -22,8 +22,15 @@ _ORDERS = ((0, 2, 3, 1), (0, 3, 1, 2))  # planar to interleaved, and back
 
 @looks_for("channels-multiple")
 def channels_multiple(case: Case, fact: Fact) -> Iterator[Found]:
-    """Find convolutions whose filters are no multiple of the lanes."""
+    """Find convolutions whose filters are no multiple of the lanes.
+
+    A head has as many as its task asks for: 255 in YOLOv5's, for three anchors with 4
+    sides, 1 likelihood and 80 classes each.
+    """
+    heads = _heads(case)
     for operator, tensor in case.weights(*_CONVOLUTIONS):
+        if operator.index in heads:
+            continue
         axis = CHANNEL_AXIS[operator.name]
         filters = tensor.shape[axis] if len(tensor.shape) == 4 else 0
         channels = case.model.inputs_of(operator)[0].shape[-1:]
@@ -39,18 +46,34 @@ def channels_multiple(case: Case, fact: Fact) -> Iterator[Found]:
             )
 
 
+def _heads(case: Case) -> set[int]:
+    """Return the layers with weights that lead to no other such layer."""
+    layers = {o.index for o, _ in case.weights(*_CONVOLUTIONS, "FULLY_CONNECTED")}
+    heads: set[int] = set()
+    leading: set[int] = set()  # tensors from which a layer follows
+    for operator in reversed(case.model.operators):
+        followed = not leading.isdisjoint(operator.outputs)
+        if operator.index in layers and not followed:
+            heads.add(operator.index)
+        if operator.index in layers or followed:
+            leading.update(operator.inputs)
+    return heads
+
+
 @looks_for("kernel-size")
 def kernel_size(case: Case, fact: Fact) -> Iterator[Found]:
     """Find kernels of other sizes than the chip's."""
     if case.soc.limits:
         yield from _limits(case, "kernel")
         return
+    seen = {size for other in fact.others for size in other.value}
     for operator, tensor in case.weights(*_CONVOLUTIONS):
         size = tensor.shape[1:3]
         if len(tensor.shape) == 4 and not set(size) <= set(fact.value):
             wanted = ", ".join(f"{n}x{n}" for n in fact.value)
+            also = "; a published model has it, and runs" if set(size) <= seen else ""
             yield Found(
-                f"a {size[0]}x{size[1]} kernel, best {wanted}", operator, tensor
+                f"a {size[0]}x{size[1]} kernel, best {wanted}{also}", operator, tensor
             )
 
 

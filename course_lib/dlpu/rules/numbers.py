@@ -7,9 +7,16 @@ from course_lib.dlpu.socs import Fact
 from course_lib.tflite.reading import Operator, Tensor
 
 # Operators that move values without changing what they mean.
-_PASSING = ("RESHAPE", "QUANTIZE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE")
+_PASSING = (
+    *("RESHAPE", "QUANTIZE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE"),
+    *("STRIDED_SLICE", "SLICE", "SPLIT", "SPLIT_V"),
+)
+# What they make of values between 0 and 1 lies there too.
+_JOINING = ("CONCATENATION", "MUL")
 # Their values lie between 0 and 1.
 _SCORES = ("LOGISTIC", "SOFTMAX")
+# Tensors from a join back to its scores. A file may lead in circles, or join thousands.
+_FOLLOWED = 32
 _QUANTIZED_ONNX = (
     *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
     *("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"),
@@ -159,14 +166,28 @@ def shared_scale(case: Case, fact: Fact) -> Iterator[Found]:
 
 
 def _is_score(case: Case, tensor: Tensor) -> bool:
-    """Follow a tensor back to what made it; hostile graphs may have circles."""
-    for _ in range(8):
+    """Return whether all that a tensor is made of are scores.
+
+    YOLOv5 takes its scores as a slice of a LOGISTIC's output, whose other slices become
+    the boxes.
+    """
+    waiting, followed, scored = [tensor], set(), False
+    while waiting and len(followed) < _FOLLOWED:
+        tensor = waiting.pop()
+        followed.add(tensor.index)
         operator = case.writer(tensor)
-        if operator is None:
+        if operator is None or len(operator.inputs) > _FOLLOWED:
             return False
         if operator.name in _SCORES:
-            return True
-        if operator.name not in _PASSING or not case.model.inputs_of(operator):
+            scored = True
+            continue
+        inputs = case.model.inputs_of(operator)
+        if operator.name in _PASSING:
+            # SPLIT has its axis first, the others their data.
+            inputs = [entry for entry in inputs if not entry.is_constant][:1]
+        elif operator.name not in _JOINING:
             return False
-        tensor = case.model.inputs_of(operator)[0]
-    return False
+        if not inputs:
+            return False
+        waiting += [entry for entry in inputs if entry.index not in followed]
+    return scored and not waiting
