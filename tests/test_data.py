@@ -13,6 +13,7 @@ TRAINED_HERE = (
     *("digit_reader_depthwise.npz", "digit_reader_residual.npz"),
     *("scene_classifier.npz", "scene_classifier.onnx", "scene_resnet.npz"),
     *("scene_classifier_float_256.tflite", "scene_classifier_qat.tflite"),
+    "scene_detector.npz",
 )
 README = (models.DATA / "README.md").read_text("utf-8")
 FILES = sorted(
@@ -89,6 +90,7 @@ def test_weights_are_plain_numbers(name, half):
         ("digit_reader_residual", 60_000),
         ("scene_classifier", 400_000),
         ("scene_resnet", 400_000),
+        ("scene_detector", 260_000),
     ],
 )
 def test_what_is_trained_here_is_small(name, most):

@@ -7,7 +7,14 @@ import sys
 from course_lib.errors import UnusableInput
 from course_lib.quantization import calibration, conversion
 from course_lib.tflite import inference
-from course_lib.vision import datasets, models, scenes
+from course_lib.vision import (
+    datasets,
+    detection,
+    detector_training,
+    evaluation,
+    models,
+    scenes,
+)
 
 import numpy as np
 import pytest
@@ -25,7 +32,7 @@ OURS = {
 }
 DIGIT_READERS = [name for name in OURS if name.startswith("digit_reader_")]
 SCENE_MODELS = [name for name in OURS if name.startswith("scene_")]
-NAMES = ("efficientnet_lite0", "person_detector", *OURS)
+NAMES = ("efficientnet_lite0", "person_detector", "scene_detector", *OURS)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +64,21 @@ def person():
 
 
 @pytest.fixture(scope="module")
+def detector():
+    return models.scene_detector()
+
+
+@pytest.fixture(scope="module")
+def annotated():
+    """Scenes of a seed that neither training nor the benchmark has, and their boxes."""
+    size = models.SCENE_DETECTOR_INPUT.size
+    drawn = scenes.generate(120, seed=1404, size=size)
+    return drawn.images, [
+        detector_training.as_detections(boxes, size=size) for boxes in drawn.boxes
+    ]
+
+
+@pytest.fixture(scope="module")
 def labelled():
     photographs, labels = datasets.labelled_photographs()
     size = models.EFFICIENTNET_LITE0_INPUT.size
@@ -76,16 +98,17 @@ def keras_scores(model, entry, pixels):
     return model.predict(entry.normalise(pixels), verbose=0)
 
 
-def test_sizes(lite0, person, ours):
+def test_sizes(lite0, person, detector, ours):
     assert lite0.count_params() == 4_694_024
     assert person.count_params() == 221_794
+    assert detector.count_params() == 123_147
     assert {name: model.count_params() for name, model in ours.items()} == {
         "digit_reader_depthwise": 6_810,
         "digit_reader_residual": 8_060,
         "scene_classifier": 78_388,
         "scene_resnet": 128_632,
     }
-    for model in (lite0, person, *ours.values()):
+    for model in (lite0, person, detector, *ours.values()):
         count = sum(array.size for array in models.weights(model.name).values())
         assert count == model.count_params()
 
@@ -146,6 +169,59 @@ def test_scene_models_tell_people_and_cars(name, least, ours, unseen_scenes):
         assert (scores[labels == label].argmax(1) == label).mean() > 0.5
 
 
+def test_the_detector_has_two_outputs_and_a_row_for_each_anchor(detector):
+    anchors = models.scene_detector_anchors()
+    assert anchors.shape == (1575, 4)
+    assert [tuple(output.shape) for output in detector.outputs] == [
+        (None, len(anchors), 4),
+        (None, len(anchors), len(models.SCENE_DETECTOR_CLASSES)),
+    ]
+    assert list(detector.output_names) == ["boxes", "scores"]
+    # Each map's rows are cell by cell, as the anchors are.
+    rows = [layer.output.shape[1] for layer in detector.layers if "_rows" in layer.name]
+    assert sum(rows) == 2 * len(anchors)
+
+
+def test_the_anchors_fit_the_scenes(annotated):
+    anchors = models.scene_detector_anchors()
+    half = anchors[:, 2:] / 2
+    corners = np.hstack([anchors[:, :2] - half, anchors[:, :2] + half])
+    boxes = np.concatenate([truth.boxes for truth in annotated[1]])
+    best = detection.iou(boxes, corners).max(1)
+    assert (best >= 0.5).mean() >= 0.93
+    assert best.min() >= 0.25
+
+
+def test_the_detector_finds_people_and_cars_per_tensor_too(detector, annotated):
+    images, truth = annotated
+    entry, anchors = models.SCENE_DETECTOR_INPUT, models.scene_detector_anchors()
+
+    def precision(outputs):
+        found = detector_training.detect(outputs, anchors=anchors)
+        return evaluation.mean_average_precision(found, truth)
+
+    right = precision(keras_scores(detector, entry, images))
+    assert right.mean >= 0.75
+    assert min(right.per_class.values()) >= 0.65
+    dataset = calibration.representative_dataset(
+        images[:40], mean=entry.mean, std=entry.std
+    )
+    content = conversion.convert_full_integer(
+        detector, dataset, granularity="per-tensor"
+    )
+    integer = precision(inference.predict(content, images))
+    assert abs(integer.mean - right.mean) <= 0.03
+
+
+def test_an_untrained_detector_has_the_same_layers_and_finds_nothing(detector):
+    untrained = models.scene_detector(trained=False)
+    names = [[layer.name for layer in m.layers] for m in (detector, untrained)]
+    assert names[0] == names[1]
+    grey = np.zeros((1, 160, 160, 3), np.float32)
+    _, scores = untrained.predict(grey, verbose=0)
+    assert scores[..., 1:].max() < 0.1
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_untrained_models_have_the_same_layers_and_random_weights(name, ours):
     tf.keras.utils.set_random_seed(0)
@@ -197,10 +273,15 @@ def test_an_unknown_digit_reader_is_refused():
         ("digit_reader_depthwise", "block1_depthwise", 2),
         ("scene_classifier", "block0_depthwise", 2),
         ("scene_resnet", "block3_shortcut", 2),
+        ("scene_detector", "last_depthwise", 2),
     ],
 )
 def test_folding_batch_norm_changes_no_output(model, layer, stride, request):
-    fixture = {"efficientnet_lite0": "lite0", "person_detector": "person"}.get(model)
+    fixture = {
+        "efficientnet_lite0": "lite0",
+        "person_detector": "person",
+        "scene_detector": "detector",
+    }.get(model)
     if fixture:
         keras_model = request.getfixturevalue(fixture)
     else:
@@ -260,7 +341,16 @@ assert not {"tensorflow", "keras", "tf_keras"} & set(sys.modules)
 
 
 def test_keras_2_builds_the_same_models(
-    tmp_path, lite0, person, ours, labelled, persons, unseen_digits, unseen_scenes
+    tmp_path,
+    lite0,
+    person,
+    detector,
+    ours,
+    labelled,
+    persons,
+    unseen_digits,
+    unseen_scenes,
+    annotated,
 ):
     given = {
         "lite0": models.EFFICIENTNET_LITE0_INPUT.normalise(labelled[0][:3]),
@@ -268,6 +358,7 @@ def test_keras_2_builds_the_same_models(
         "pixels": persons,
         "digits": models.DIGIT_INPUT.normalise(unseen_digits[0][:8]),
         "scenes": models.SCENE_INPUT.normalise(unseen_scenes[0][:8]),
+        "annotated": models.SCENE_DETECTOR_INPUT.normalise(annotated[0][:4]),
     }
     np.savez(tmp_path / "given.npz", **given)
     python(
@@ -284,10 +375,13 @@ assert tf.keras.Model.__module__.startswith("tf_keras"), tf.keras.Model.__module
 folder = Path(sys.argv[1])
 given = np.load(folder / "given.npz")
 person = models.person_detector()
+boxes, scores = models.scene_detector().predict(given["annotated"], verbose=0)
 np.savez(
     folder / "found.npz",
     lite0=models.efficientnet_lite0().predict(given["lite0"], verbose=0),
     person=person.predict(given["person"], verbose=0),
+    boxes=boxes,
+    scores=scores,
     **{
         model.name: model.predict(given[pictures], verbose=0)
         for pictures, models_of in (
@@ -312,6 +406,9 @@ content = conversion.convert_full_integer(person, dataset)
     for name, model in (("lite0", lite0), ("person", person)):
         expected = model.predict(given[name], verbose=0)
         np.testing.assert_allclose(found[name], expected, atol=1e-4)
+    both = detector.predict(given["annotated"], verbose=0)
+    for name, expected in zip(("boxes", "scores"), both, strict=True):
+        np.testing.assert_allclose(found[name], expected, atol=1e-3)
     for name, model in ours.items():
         pictures = given["digits" if name in DIGIT_READERS else "scenes"]
         expected = model.predict(pictures, verbose=0)

@@ -44,7 +44,12 @@ LITE0_NAMES = {
 }
 # What is stored in float16: measured to change no top-1 answer. All of
 # EfficientNet-Lite0 in float16 would change 4 of 420, each a near tie.
-HALF = {"efficientnet_lite0": r"^classifier/", "person_detector": r"."}
+# The scene detector is judged as it is stored (`benchmarks/detector.py`).
+HALF = {
+    "efficientnet_lite0": r"^classifier/",
+    "person_detector": r".",
+    "scene_detector": r".",
+}
 BATCH_NORM_NAMES = {
     "weight": "gamma",
     "bias": "beta",

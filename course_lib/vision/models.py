@@ -1,18 +1,20 @@
 """The course's models, built in Keras, with the weights that lie in data/.
 
 EfficientNet-Lite0 and the person detector were trained by others on photographs; the
-digit readers and the scene classifiers by `tools/train_models.py`.
+digit readers and the scene classifiers by `tools/train_models.py`, the scene detector
+by `tools/train_detector.py`.
 
 TensorFlow is imported only to build one; the weights can be read without it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from course_lib.errors import UnusableInput
+from course_lib.vision import detection
 
 import numpy as np
 
@@ -58,6 +60,9 @@ DIGIT_INPUT = ImageInput(16, 0.0, 255.0)
 SCENE_INPUT = ImageInput(96, 127.5, 127.5)
 # A scene's class is person + 2 · car, of `scenes.generate`.
 SCENE_CLASSES = ("empty", "person", "car", "person and car")
+SCENE_DETECTOR_INPUT = ImageInput(160, 127.5, 127.5)
+# The columns of the scores; those after the first are `scenes.LABELS`.
+SCENE_DETECTOR_CLASSES = ("background", "person", "car")
 
 # Repeats, kernel, stride, expansion, output channels.
 _LITE0_BLOCKS = (
@@ -85,6 +90,17 @@ _SCENE_CLASSIFIER_BLOCKS = (
     *((2, 3, 24), (1, 4, 24), (1, 4, 24)),
     *((2, 4, 48), (1, 4, 48), (1, 4, 48)),
 )
+# Output channels, stride, inner channels, and whether heads read it, of each block. The
+# first three are those of `scene_resnet`.
+_SCENE_DETECTOR_BLOCKS = (
+    *((24, 1, 24, False), (40, 2, 40, False), (40, 1, 40, True)),
+    (48, 2, 32, True),
+)
+# Sides of the maps that the heads read. With these shapes, 0.97 of the boxes of 2,000
+# scenes overlap an anchor by half or more: tall anchors for people, wide ones for cars,
+# and the square that SSD adds.
+_SCENE_DETECTOR_GRIDS = (20, 10, 5)
+_SCENE_DETECTOR_SHAPES = {"smallest": 0.19, "largest": 0.5, "ratios": (0.42, 1.6)}
 # Of batch normalization: its statistics settle in 90 steps, so that short trainings do
 # (`training.batch_norm_momentum`); Keras's default, 0.99, needs 459.
 _MOMENTUM = 0.95
@@ -243,6 +259,61 @@ def scene_resnet(*, trained: bool = True) -> Any:
     )
 
 
+def scene_detector(*, trained: bool = True) -> Any:
+    """Build a small SSD that finds people and cars in `scenes.generate`.
+
+    Boxes and scores are two outputs, so that each has a scale of its own. The order of
+    a file's outputs is the converter's choice: the last axis tells them apart, 4 codes
+    or 3 scores (`detector_training.boxes_and_scores`).
+
+    Its body begins like that of `scene_resnet`, under the same names, so that training
+    can begin with those weights.
+
+    Args:
+        trained: Whether to fill in the weights of data/; else they are random.
+
+    Returns:
+        Keras model, float32 [N, 160, 160, 3] as `SCENE_DETECTOR_INPUT` normalises it to
+        "boxes" [N, 1575, 4], codes as `detection.ssd_codes` makes them from the rows of
+        `scene_detector_anchors`, and "scores" [N, 1575, 3], sigmoids, named by
+        `SCENE_DETECTOR_CLASSES`.
+
+    Source: Liu et al., "SSD: Single Shot MultiBox Detector", 2016, for the heads;
+    trained by `tools/train_detector.py`, which names the scenes; see data/README.md.
+
+    Introduced in notebook 14.
+    """
+    import tensorflow as tf
+
+    layers = tf.keras.layers
+    size = SCENE_DETECTOR_INPUT.size
+    image = tf.keras.Input((size, size, 3), name="image")
+    parts: dict[str, list] = {"boxes": [], "scores": []}
+    for x in _scene_detector_maps(image):
+        for kind, columns in (("boxes", 4), ("scores", len(SCENE_DETECTOR_CLASSES))):
+            name = f"{kind}_{x.shape[1]}"
+            head = _head(x, name, columns=columns)
+            parts[kind].append(layers.Reshape((-1, columns), name=f"{name}_rows")(head))
+    boxes = layers.Concatenate(axis=1, name="boxes")(parts["boxes"])
+    scores = layers.Concatenate(axis=1, name="logits")(parts["scores"])
+    scores = layers.Activation("sigmoid", name="scores")(scores)
+    model = tf.keras.Model(image, [boxes, scores], name="scene_detector")
+    return fill(model, weights(model.name)) if trained else model
+
+
+def scene_detector_anchors() -> np.ndarray:
+    """Return the anchors of `scene_detector`, three a cell of its three maps.
+
+    Returns:
+        float32 [1575, 4]: centre y, centre x, height, width in parts of the picture.
+
+    Introduced in notebook 14.
+    """
+    return detection.ssd_anchors(
+        _SCENE_DETECTOR_GRIDS, **_SCENE_DETECTOR_SHAPES, reduced=False
+    )
+
+
 @cache
 def weights(model: str) -> dict[str, np.ndarray]:
     """Return a model's weights, float32, without TensorFlow.
@@ -372,18 +443,70 @@ def _scene_resnet(x: Any) -> Any:
     return x
 
 
-def _residual(x: Any, name: str, *, filters: int, stride: int) -> Any:
-    """Add two 3×3 convolutions and, around them, the identity or a 1×1 convolution."""
+def _scene_detector_maps(x: Any) -> Iterator[Any]:
+    """Yield the maps of `_SCENE_DETECTOR_GRIDS`."""
+    x = _relu6(_convolution(x, "stem", filters=12, kernel=3, stride=2), "stem")
+    # Where `scene_resnet` joins a convolution and a pooling: a concatenation of 8 and
+    # 12 channels leaves ARTPEC-9's DLPU.
+    x = _relu6(_convolution(x, "halve", filters=20, kernel=3, stride=2), "halve")
+    for block, (filters, stride, inner, read) in enumerate(_SCENE_DETECTOR_BLOCKS):
+        x = _residual(
+            x,
+            f"block{block}",
+            filters=filters,
+            stride=stride,
+            inner=inner,
+            activation=_relu6,
+        )
+        if read:
+            yield x
+    depthwise, project = "last_depthwise", "last_project"
+    x = _relu6(_convolution(x, depthwise, kernel=3, stride=2), depthwise)
+    yield _relu6(_convolution(x, project, filters=filters), project)
+
+
+def _head(x: Any, name: str, *, columns: int) -> Any:
+    """Add a 3×3 convolution with so many columns for each anchor of a cell."""
     import tensorflow as tf
 
+    anchors = len(_SCENE_DETECTOR_SHAPES["ratios"]) + 1
+    # Almost every anchor is background. Scores that begin at 0.99 and 0.01 keep the
+    # first steps quiet (Lin et al., "Focal loss for dense object detection", 2017).
+    begin = [0.0] * 4 if columns == 4 else [4.6, -4.6, -4.6]
+    return tf.keras.layers.Conv2D(
+        anchors * columns,
+        3,
+        padding="same",
+        bias_initializer=tf.keras.initializers.Constant(begin * anchors),
+        name=name,
+    )(x)
+
+
+def _residual(
+    x: Any,
+    name: str,
+    *,
+    filters: int,
+    stride: int,
+    inner: int | None = None,
+    activation: Callable[[Any, str], Any] | None = None,
+) -> Any:
+    """Add two 3×3 convolutions and, around them, the identity or a 1×1 convolution.
+
+    The first has `inner` filters, by default as many as the second; the activation is
+    `_relu` where none is given.
+    """
+    import tensorflow as tf
+
+    activation = activation or _relu
     shortcut = x
     if stride != 1 or x.shape[-1] != filters:
         shortcut = _convolution(x, f"{name}_shortcut", filters=filters, stride=stride)
     first, second = f"{name}_first", f"{name}_second"
-    x = _convolution(x, first, filters=filters, kernel=3, stride=stride)
-    x = _relu(x, first)
+    x = _convolution(x, first, filters=inner or filters, kernel=3, stride=stride)
+    x = activation(x, first)
     x = _convolution(x, second, filters=filters, kernel=3)
-    return _relu(tf.keras.layers.Add(name=f"{name}_add")([x, shortcut]), name)
+    return activation(tf.keras.layers.Add(name=f"{name}_add")([x, shortcut]), name)
 
 
 def _inverted_residual(
