@@ -522,6 +522,18 @@ def test_what_a_compiler_made_is_looked_at(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+def test_a_camera_that_calls_itself_virtual_is_one(tmp_path):
+    model = tmp_path / "made_edgetpu.tflite"
+    model.write_bytes(stand_in())
+    camera = Camera("artpec7")
+    assert evaluation.plan(camera, PERSON, compiled=model).upload == model
+    camera.info.product = "AXIS T1 Network Camera (virtual, SIMULATION)"
+    for compiled in (None, model):
+        plan = evaluation.plan(camera, PERSON, compiled=compiled)
+        assert plan.virtual
+        assert plan.upload == PERSON
+
+
 def test_a_virtual_artpec7_says_what_a_real_one_needs(images, tmp_path):
     def warnings(compiled=None):
         camera = Camera("artpec7", remark="simulation")
@@ -584,6 +596,16 @@ def test_the_wrong_file_or_device_is_refused_in_one_line(soc, device, words):
         evaluation.plan(Camera(soc), SCENE, device=device, virtual=True)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("soc", ["cv25", "cv75"])
+def test_a_compiled_file_is_not_the_model(tmp_path, soc):
+    file = tmp_path / f"model_{soc}.bin"
+    file.write_bytes(b"cavalry")
+    with pytest.raises(UnusableInput) as caught:
+        evaluation.plan(Camera(soc), file)
+    assert "give the .onnx that it was made from" in str(caught.value)
+    assert "this one with --compiled" in str(caught.value)
 
 
 def test_a_tflite_file_goes_to_the_cpu_of_cv25(images):

@@ -109,8 +109,15 @@ def files():
     )
     inside.optimizations = [tf.lite.Optimize.DEFAULT]
     inside.representative_dataset = pixels
+    dense = tf.lite.TFLiteConverter.from_concrete_functions(
+        [fixed.function], tf.Module()
+    )
+    dense.optimizations = [tf.lite.Optimize.DEFAULT]
+    dense.representative_dataset = pixels
+    dense.inference_input_type = dense.inference_output_type = tf.uint8
     return {
         "good": conversion.convert_full_integer(fixed, pixels),
+        "dense per-channel": dense.convert(),
         "float": conversion.convert_float(fixed),
         "dynamic range": dynamic.convert(),
         "float input": inside.convert(),
@@ -128,6 +135,7 @@ def files():
         ("float input", "still float32"),
         ("int8 input", "the camera delivers uint8"),
         ("images of 0..1", "images of 0..1"),
+        ("dense per-channel", "The dense layer has one scale for each channel"),
     ],
 )
 def test_repaired_file(capsys, files, name, message):

@@ -69,6 +69,7 @@ def wraps(pixels):
         (lambda pixels: pixels / 255, "0 to 1"),
         (lambda pixels: normalise(pixels)[..., ::-1], "changed places"),
         (lambda pixels: pixels / 127.5 - 1, "another family"),
+        (lambda pixels: (pixels.astype(float) - 128) / 127, "changed places"),
         (lambda pixels: normalise(pixels) / 255, "divided twice"),
         (lambda pixels: pixels, "as they come"),
         (wraps, "wraps around"),

@@ -98,7 +98,7 @@ def test_end_of_the_tpu(capsys, share, operator, message):
 )
 def test_file_and_device(capsys, changes, message):
     told = said(capsys, lesson_06.file_and_device, {**RIGHT, **changes})
-    assert told.startswith("Exercise 6.2: ")
+    assert told.startswith("Exercise 6.3: ")
     assert message in told
 
 
@@ -118,6 +118,8 @@ def model(
     signature=None,
     inside="int8",
     weights=None,
+    dense=(),
+    version=3,
 ):
     """Return a file: QUANTIZE, a dense layer, QUANTIZE; or one of its faults."""
     scale = {"scales": [step], "zero_points": [0]}
@@ -131,14 +133,23 @@ def model(
     tensors = [
         tiny_models.tensor(image, dtype, signature=signature, **outer(dtype)),
         tiny_models.tensor(image, inside, **outer(inside)),
-        tiny_models.tensor([2, 3], weights, data=kernel, **outer(weights)),
+        tiny_models.tensor(
+            [2, 3],
+            weights,
+            data=kernel,
+            **(
+                {"scales": dense, "zero_points": [0] * len(dense)}
+                if dense
+                else outer(weights)
+            ),
+        ),
         tiny_models.tensor([batch, 2], inside, **outer(inside)),
         tiny_models.tensor([batch, 2], output, **outer(output)),
     ]
     operators = [
-        tiny_models.operator(Op.QUANTIZE, [0], [1]),
-        tiny_models.operator(Op.FULLY_CONNECTED, [1, 2, -1], [3]),
-        tiny_models.operator(Op.QUANTIZE, [3], [4]),
+        tiny_models.operator(Op.QUANTIZE, [0], [1], version=1),
+        tiny_models.operator(Op.FULLY_CONNECTED, [1, 2, -1], [3], version=version),
+        tiny_models.operator(Op.QUANTIZE, [3], [4], version=1),
     ]
     return tiny_models.build((tensors, operators, [0], [4]))
 
@@ -155,6 +166,8 @@ def model(
         (model(batch=2), "not at 1"),
         (model(size=224), "another model"),
         (model(step=1 / 255), "scale does not fit pixels"),
+        (model(dense=[0.5, 1.0]), "The dense layer has one scale for each channel"),
+        (model(version=99), "The linter still has an error"),
         (model(dtype="float32", inside="float32"), "Nothing was quantized"),
         (
             model(dtype="float32", inside="float32", weights="int8"),
@@ -166,5 +179,5 @@ def model(
 )
 def test_accepted_file(capsys, answer, message):
     told = said(capsys, lesson_06.accepted_file, answer)
-    assert told.startswith("Exercise 6.3: ")
+    assert told.startswith("Exercise 6.2: ")
     assert message in told

@@ -42,7 +42,7 @@ def per_tensor(model, dataset):
 
 @pytest.fixture(scope="module")
 def files(model, dataset, per_tensor):
-    """Wrong answers to exercise 7.3, and the right one."""
+    """Wrong answers to exercise 7.1, and the right one."""
     convert = conversion.convert_full_integer
     per_channel = convert(model, dataset, dense_per_channel=True)
     return {

@@ -134,7 +134,7 @@ def test_rounded_widths(capsys, widths, both, message):
 )
 def test_concerned_pairs(capsys, content, answer, message):
     told = said(capsys, lesson_08.concerned_pairs, content, answer)
-    assert told.startswith("Exercise 8.2: ")
+    assert told.startswith("Exercise 8.3: ")
     assert message in told
 
 
@@ -172,5 +172,5 @@ def stretched(kernel):
 )
 def test_enlarged_kernel(capsys, function, message):
     told = said(capsys, lesson_08.enlarged_kernel, function)
-    assert told.startswith("Exercise 8.3: ")
+    assert told.startswith("Exercise 8.2: ")
     assert message in told

@@ -57,7 +57,7 @@ def test_the_four_buffers_are_what_their_names_say():
 )
 def test_layouts(capsys, answer, message):
     told = said(capsys, lesson_09.layouts, answer)
-    assert told.startswith("Exercise 9.1: ")
+    assert told.startswith("Exercise 9.3: ")
     assert message in told
 
 
@@ -89,7 +89,7 @@ def test_layouts(capsys, answer, message):
 )
 def test_pitches(capsys, answer, message):
     told = said(capsys, lesson_09.pitches, *answer)
-    assert told.startswith("Exercise 9.2: ")
+    assert told.startswith("Exercise 9.1: ")
     assert message in told
 
 
@@ -134,5 +134,5 @@ def floats(data):
 )
 def test_parser(capsys, answer, message):
     told = said(capsys, lesson_09.parser, answer)
-    assert told.startswith("Exercise 9.3: ")
+    assert told.startswith("Exercise 9.2: ")
     assert message in told

@@ -122,6 +122,15 @@ def test_byte_counts(capsys, answer, message):
         (scripts(third=RIGHT["third"].replace("planar", "plane")), "does not lie"),
         (scripts(third=RIGHT["third"].replace(".onnx", ".tflite")), "no .tflite"),
         (
+            scripts(
+                third=RIGHT["third"]
+                .replace(".onnx", ".tflite")
+                .replace(CV25, CPU)
+                .replace("planar", "interleaved")
+            ),
+            "CV25's DLPU",
+        ),
+        (
             scripts(first=RIGHT["first"].replace("interleaved", "planar")),
             "not the computer's",
         ),

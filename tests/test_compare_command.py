@@ -140,12 +140,34 @@ def test_a_wrong_mean_is_doubted(place):
     assert "INT8's input says mean 0 and std 1, not 127 and 128" in result.output
 
 
+def test_files_that_see_other_pictures_are_not_judged(place):
+    result = run(place, "float.tflite", "good.tflite", options=("--std", "255"))
+    assert result.exit_code == 2, result.output
+    assert "warning    the files do not see the same pictures" in result.output
+    assert result.output.endswith(
+        "not judged: the files do not see the same pictures\n"
+    )
+
+
 def test_a_mean_beside_the_one_in_the_graph_is_doubted(place):
     other = conversion.fix_batch(models.person_detector(), mean=1.0, std=1.0)
     (place / "inside.tflite").write_bytes(conversion.convert_float(other))
-    for options, doubted in (((), False), (("--mean", "1"), True)):
-        result = run(place, "inside.tflite", "good.tflite", options=options)
-        assert ("FLOAT normalises by itself" in result.output) == doubted
+    result = run(place, "inside.tflite", "good.tflite", options=())
+    assert result.exit_code == 0, result.output
+    assert "warning" not in result.output
+    result = run(place, "inside.tflite", "good.tflite", options=("--mean", "-0.5"))
+    assert "FLOAT normalises by itself" in result.output
+    # Far enough from INT8's input to be a mistake: no verdict on anything.
+    result = run(place, "inside.tflite", "good.tflite", options=("--mean", "127"))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "inside.tflite normalises by itself" in result.stderr
+
+
+def test_another_normalisation_in_the_graph_than_in_the_input_is_doubted(place):
+    other = conversion.fix_batch(models.person_detector(), mean=127.0, std=128.0)
+    (place / "other.tflite").write_bytes(conversion.convert_float(other))
+    result = run(place, "other.tflite", "good.tflite", options=())
+    assert "INT8's input says mean 0 and std 1, not 127 and 128" in result.output
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ def test_it_makes_what_was_asked_for(place, name, granularity):
     assert abs(entry.zero_point - 127.5) <= 0.5
     assert granularity in result.output
     assert "warning  6 images" in result.output
+    assert "are missing" not in result.output
 
 
 def test_json_tells_the_contract(place):
@@ -83,6 +84,7 @@ def test_json_tells_the_contract(place):
     entry = report["input"]
     assert (entry["dtype"], entry["bytes"], entry["zero_point"]) == ("int8", 3072, -128)
     assert report["size"] == (place / "out.tflite").stat().st_size
+    assert any("--mean and --std are missing" in told for told in report["warnings"])
 
 
 def test_three_means_are_built_into_the_file(place):

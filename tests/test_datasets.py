@@ -299,6 +299,29 @@ def test_centre_crop_of_the_right_size_changes_nothing():
     np.testing.assert_array_equal(datasets.centre_crop(image, size=(20, 30)), image)
 
 
+@pytest.mark.parametrize(
+    ("shape", "sizes"),
+    [
+        ((224, 224), [25, 41, 50, 82, 100]),
+        ((480, 640), [29, 58, 170, 174]),
+        ((1080, 1920), [133, 266]),
+        ((1728, 2304), [416]),
+        ((375, 500), [(270, 480), (360, 480)]),
+    ],
+)
+def test_centre_crop_stays_inside_where_a_float_is_a_hair_too_large(shape, sizes):
+    image = np.zeros((*shape, 3), np.uint8)
+    for size in sizes:
+        wanted = (size, size) if isinstance(size, int) else size
+        assert datasets.centre_crop(image, size=size).shape == (*wanted, 3)
+
+
+def test_centre_crop_takes_every_side():
+    image = np.zeros((56, 40, 1), np.uint8)
+    for side in range(1, 200):
+        assert datasets.centre_crop(image, size=side).shape == (side, side, 1)
+
+
 def test_centre_crop_of_one_channel():
     image = np.full((40, 60, 1), 7, np.uint8)
     assert (datasets.centre_crop(image, size=(10, 30)) == np.full((10, 30, 1), 7)).all()

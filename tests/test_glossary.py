@@ -18,14 +18,10 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 LABELS = {"you will learn", "you need", "time", "hardware", "predict.", "note."}
 # Bold where a lesson stresses something and defines nothing.
 STRESSED = {
-    (3, "int8 or uint8"),
-    (3, "the range 2..6"),
     (9, "not run here"),
-    (12, "test the float file first"),
 }
 # Bold in a lesson -> the form that a reader looks up.
 LOOKED_UP = {
-    "dead channels": "dead channel",
     "learning rate decays": "learning rate decay",
     "parts": "part",
     "saturates": "saturate",

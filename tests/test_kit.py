@@ -473,7 +473,9 @@ def test_cv25(tmp_path):
     assert (
         "compile    model.onnx yourself, and put it there as model.bin" in done.output
     )
-    assert "put the result here as `model.bin`" in (folder / "README.md").read_text()
+    readme = (folder / "README.md").read_text()
+    assert "put the result here as `model.bin`" in readme
+    assert "for it alone, copy `model.onnx` to `model.bin`" in readme
     assert (folder / "in/000.0.bin").stat().st_size == 3 * 240 * 320
     assert "cpu-tflite" not in (folder / "run.sh").read_text()
     assert run("--compare", folder).exit_code == 2  # no dump yet
@@ -482,11 +484,14 @@ def test_cv25(tmp_path):
     told, status = compared(folder)
     assert verdicts(told) == ["identical"]
     assert status == 0
+    assert any(r.endswith("one value every 32: padded") for r in told["remarks"])
     # Axis's other example reads the outputs without padding.
     for path in dumps(folder, device="ambarella-cvflow"):
         values = np.frombuffer(path.read_bytes(), "<f4").reshape(-1, 8)[:, 0]
         path.write_bytes(values.tobytes())
-    assert verdicts(compared(folder)[0]) == ["identical"]
+    told, _ = compared(folder)
+    assert verdicts(told) == ["identical"]
+    assert any(r.endswith("one value every 4: no padding") for r in told["remarks"])
     # Nobody has published how far CV25 is from the .onnx file.
     for path in dumps(folder, device="ambarella-cvflow"):
         values = np.frombuffer(path.read_bytes(), "<f4")
@@ -536,6 +541,14 @@ def test_what_was_made_is_told(tmp_path, photographs):
     )
     assert json.loads(done.output)["warnings"] == []
     assert "exposed" not in done.output
+
+
+def test_the_cpu_needs_no_exposed_tensors_unless_asked(tmp_path):
+    told = (PERSON, "--soc", "cpu", "--count", 1, "-o")
+    assert "exposed    " not in run(*told, tmp_path / "plain").output
+    assert not (tmp_path / "plain" / "exposed.tflite").exists()
+    asked = run(*told, tmp_path / "asked", "--expose", "all")
+    assert "exposed    31 tensors" in asked.output
 
 
 def test_what_the_linter_calls_an_error_is_a_warning(tmp_path):
@@ -601,6 +614,11 @@ def test_artpec7_wants_a_compiled_file(tmp_path):
     lines = (folder / "run.sh").read_text()
     assert "-g model_edgetpu.tflite -c google-edge-tpu-tflite" in lines
     assert "-g model.tflite -c cpu-tflite" in lines
+    readme = (folder / "README.md").read_text()
+    assert "for it alone, copy `model.tflite` to `model_edgetpu.tflite`" in readme
+    shutil.copy(folder / "model.tflite", folder / "model_edgetpu.tflite")
+    on_camera(folder, "artpec7")
+    assert compared(folder)[1] == 0
 
 
 def test_one_device_on_a_chip_without_dlpu(tmp_path):

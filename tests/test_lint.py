@@ -325,6 +325,18 @@ def test_onnx_operators_are_unknown_because_the_compiler_is_closed(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("soc", ["cv25", "cv75"])
+def test_no_finding_for_a_closed_compiler_is_no_praise(tmp_path, soc):
+    told = run(write(tmp_path, planar_onnx(), "m.onnx"), "--soc", soc).output
+    assert "no findings" in told
+    assert "1 unknown; parts not known" in told
+    known = sum(soc in rule.claims for rule in rules.RULES.values())
+    assert f"says little; {known} of {len(rules.RULES)} rules are for it" in told
+    known = run(PERSON, "--soc", "artpec8").output
+    assert "says little" not in known
+    assert "unknown; about " in known
+
+
 def test_reading_onnx_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(UnusableInput, match=r"pip install dlpu-course\[convert\]"):

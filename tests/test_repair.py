@@ -103,3 +103,21 @@ def test_images_of_several_sizes_are_refused(reader):
 def test_a_std_of_0_is_refused_before_the_converter_dies_of_it(reader):
     with pytest.raises(UnusableInput, match="std above 0"):
         repair.repair(reader, KNOWN, std=0.0)
+
+
+def test_many_easy_images_do_not_outvote_a_worse_mean():
+    before = np.array([0.01] * 20 + [0.5] * 5)
+    better, worse = before * 0.9, np.array([0.009] * 20 + [0.52] * 5)
+    assert repair._helps(before, better)
+    assert worse.mean() > before.mean()
+    assert not repair._helps(before, worse)
+
+
+def test_a_cure_that_names_fewer_answers_right_is_left_out(reader, monkeypatch):
+    agreements = iter([0.9, *[0.8] * 9])
+    monkeypatch.setattr(repair, "_agreement", lambda *_: next(agreements))
+    broken = laboratory.plant_dead_channels(reader, seed=3)
+    attempts = tried(repair.repair(broken, KNOWN))
+    assert attempts[DEAD].error < attempts["none"].error / 2
+    assert not attempts[DEAD].kept
+    assert attempts[DEAD].why == "fewer answers as the float model's"

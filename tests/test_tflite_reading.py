@@ -310,6 +310,7 @@ def test_what_follows_the_flatbuffer_does_no_harm():
         (b"", "is empty"),
         (b"# a text file named .tflite", "not a .tflite file"),
         (b"PK\3\4" + bytes(30), "ZIP"),
+        (b"\x08\x09" + bytes(30), "dlpu card"),
         (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
         (b"\x1c\0\0\0TFL3", "damaged"),
         (random.Random(1).randbytes(4096), "not a .tflite file"),

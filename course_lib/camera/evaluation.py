@@ -237,6 +237,11 @@ def read(file: Path | str, *, soc: Soc) -> Model:
     Introduced in notebook 13.
     """
     file = Path(file)
+    if soc.takes_onnx and file.suffix.lower() == ".bin":
+        raise UnusableInput(
+            f"{file}: a compiled file, which this computer cannot run: give the .onnx "
+            "that it was made from, and this one with --compiled"
+        )
     if soc.takes_onnx and file.suffix.lower() != ".onnx":
         raise UnusableInput(
             f"{file}: the DLPU of {soc.name} takes what a compiler makes of an .onnx "
@@ -268,8 +273,9 @@ def plan(
         device: Name of a larod device; None takes the DLPU's.
         compiled: What the camera loads where a compiler makes it of `file`: a .bin on
             CV25 and CV75, `_edgetpu.tflite` on ARTPEC-7.
-        virtual: The camera is a virtual one, which runs `file` itself instead; the
-            compiled file is looked at, where there is one, and not uploaded.
+        virtual: The camera is a virtual one, as one that calls itself so always is. It
+            runs `file` itself instead; the compiled file is looked at, where there is
+            one, and not uploaded.
 
     Raises:
         UnusableInput: When the chip takes other files, the camera has no such device,
@@ -279,6 +285,7 @@ def plan(
     """
     file = Path(file)
     info = camera.info
+    virtual = virtual or info.product.endswith(larod.VIRTUAL)
     device = _device(camera, info, device)
     soc = SOCS["cpu"] if device == SOCS["cpu"].device else info.soc
     model = read(file, soc=soc)

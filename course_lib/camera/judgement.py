@@ -295,6 +295,22 @@ def _findings(results: Sequence[Result]) -> Iterator[str]:
         yield f"{run.title}, against {against}: {verdict}: {what}{note}"
 
 
+def _strides(kit: Kit) -> Iterator[str]:
+    """Tell how far apart the camera put the values of each output."""
+    for run in kit.runs:
+        for index, output in enumerate(kit.outputs[run.variant]):
+            for path in sorted((kit.folder / run.folder).glob(f"*.{index}.bin")):
+                size = path.stat().st_size
+                stride = _stride(output, size)
+                if stride:
+                    padded = stride > np.dtype(output.dtype).itemsize
+                    yield (
+                        f"output {index} has {size:,} bytes, one value every {stride}: "
+                        f"{'padded' if padded else 'no padding'}"
+                    )
+                    break
+
+
 def _remarks(kit: Kit, results: Sequence[Result]) -> Iterator[str]:
     measured = list(
         dict.fromkeys(
@@ -312,6 +328,8 @@ def _remarks(kit: Kit, results: Sequence[Result]) -> Iterator[str]:
         )
     if measured:
         yield "that is one model on one camera: close to it does not mean right"
+    if kit.soc.takes_onnx:  # whose sources disagree
+        yield from _strides(kit)
     wrong = {
         entry.run.device for entry in results if entry.difference.verdict == "wrong"
     }

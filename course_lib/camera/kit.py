@@ -398,7 +398,8 @@ def _from_pixels(
         return pixels.astype(entry.dtype)  # the .onnx has its own normalisation
     raise UnusableInput(
         f"the model takes {entry.dtype}: what a pixel becomes is not in the file; give "
-        "--mean and --std, or leave --images out for random input"
+        "--mean and --std, or leave --images out for random input; 0 and 1 are for a "
+        "model that normalises by itself"
     )
 
 
@@ -618,6 +619,11 @@ def _readme(kit: Kit) -> Iterator[str]:
             f"`dlpu camera --soc {kit.soc.id}` runs a virtual camera and prints a "
             "FILE: `ssh -F FILE`, `scp -F FILE`, with `camera` for USER@CAMERA."
         )
+        for own, made in kit.to_compile.items():
+            yield (
+                f"It cannot run what a compiler makes: for it alone, copy `{own}` to "
+                f"`{made}`."
+            )
 
 
 def _description(kit: Kit, blocks: dict[str, bytes]) -> bytes:

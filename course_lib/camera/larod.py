@@ -13,6 +13,8 @@ from datetime import datetime
 
 from course_lib.errors import UnusableInput
 
+# How the product's name of a virtual camera ends.
+VIRTUAL = "(virtual, SIMULATION)"
 # larod-client stamps its lines without a time zone; the system log does so with one.
 # The stamp is looked for, not expected at the start: quoted and logged lines have more
 # in front of it.

@@ -62,6 +62,7 @@ from course_lib.cli import (  # noqa: E402
     inspect,  # noqa: F401
     kit,  # noqa: F401
     lint,  # noqa: F401
+    report,  # noqa: F401
     socs,  # noqa: F401
     test,  # noqa: F401
 )

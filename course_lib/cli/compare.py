@@ -12,6 +12,9 @@ from course_lib.errors import UnusableInput
 
 import click
 
+# Of the two files' inputs, dB; real pairs have 30 and more.
+_SAME_PICTURES = 12.0
+
 
 @dlpu.command(short_help="Compare an int8 file with its float file, layer by layer.")
 @click.argument("float_file", metavar="FLOAT", type=click.Path(path_type=Path))
@@ -69,10 +72,12 @@ def compare(
 
     Tells whether they agree, which layers lose the signal, what is wrong and which tool
     mends it. The measure is the signal-to-quantization-noise ratio, SQNR, in dB. No
-    TensorFlow is needed. Make FLOAT with
-    `dlpu convert model.keras --soc cpu --float -o float.tflite`.
+    TensorFlow is needed. Make FLOAT with `dlpu convert model.keras --soc cpu --float
+    --mean MEAN --std STD -o float.tflite`; it then normalises by itself, and --mean and
+    --std are left out here.
 
-    Exit status: 0 nothing wrong, 1 causes found, 2 unusable input.
+    Exit status: 0 nothing wrong, 1 causes found, 2 unusable input, or files that do not
+    see the same pictures.
 
     \b
     Example:
@@ -102,6 +107,12 @@ def compare(
     std = std or (1.0 if inside[0] else 255.0,)
     if any(value <= 0 for value in std):
         raise UnusableInput("--std: expected numbers above 0")
+    in_all = _in_all(ours, theirs, mean, std)
+    if inside[0] and _given(mean, std) and _told_otherwise(theirs, *in_all):
+        raise UnusableInput(
+            f"--mean and --std: {float_file} normalises by itself, and {int8_file} was "
+            "not made to do it twice: leave both out"
+        )
     images, labels = _images(folder, ours, channels=channels, labelled=labelled)
     found = comparison.compare(
         float_file,
@@ -112,7 +123,12 @@ def compare(
         labels=labels,
     )
     causes = diagnosis.diagnose(found)
-    warnings = list(_doubts(found, theirs, mean, std, inside))
+    warnings = list(_doubts(found, theirs, in_all))
+    if inside[0] and _given(mean, std):
+        warnings.append(
+            "FLOAT normalises by itself: leave --mean and --std out, unless the model "
+            "was trained with both"
+        )
     if labelled and len(_classes(folder)) != found.class_count:
         warnings.append(
             f"{len(_classes(folder))} subfolders for {found.class_count} classes: the "
@@ -129,6 +145,13 @@ def compare(
             click.echo(printable(line))
     if causes:
         raise SystemExit(1)
+    if not _sees_the_same(found):
+        raise SystemExit(2)
+
+
+def _sees_the_same(found: Any) -> bool:
+    """Tell whether both files got the same pictures, so that they can be judged."""
+    return found.layers[0].sqnr >= _SAME_PICTURES
 
 
 def _check_plot(path: Path) -> None:
@@ -202,38 +225,66 @@ def _labels(folder: Path, paths: list[Path]) -> list[int]:
     return [names.index(path.relative_to(folder).parts[0]) for path in paths]
 
 
+def _given(mean: tuple[float, ...], std: tuple[float, ...]) -> bool:
+    return (set(mean), set(std)) != ({0.0}, {1.0})
+
+
+def _in_all(
+    ours: Any, theirs: Any, mean: tuple[float, ...], std: tuple[float, ...]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and std by which FLOAT's pixels reach what INT8's input stands for.
+
+    What begins FLOAT's graph counts too, if INT8's does not begin with it.
+    """
+    from course_lib.tflite import comparison
+
+    import numpy as np
+
+    share = comparison.normalises(ours)
+    if share is None or comparison.normalises(theirs) is not None:
+        return mean, std
+    _, factor, offset = share
+    pairs = np.broadcast_arrays(mean - offset * std / factor, np.divide(std, factor))
+    pairs = np.unique(np.atleast_2d(np.round(pairs, 4).T), axis=0)
+    return tuple(map(float, pairs[:, 0])), tuple(map(float, pairs[:, 1]))
+
+
+def _told_otherwise(
+    theirs: Any, mean: tuple[float, ...], std: tuple[float, ...]
+) -> tuple[float, float] | None:
+    """Return the mean and std of INT8's input, if they are others than these."""
+    from course_lib.tflite import comparison
+
+    entry = theirs.inputs[0]
+    if (
+        entry.dtype != "uint8"
+        or len(entry.scales) != 1
+        or comparison.normalises(theirs) is not None
+    ):
+        return None
+    told = float(entry.zero_point), 1 / entry.scale
+    same = len(mean) == len(std) == 1 and (
+        abs(std[0] / told[1] - 1) < 0.02 and abs(mean[0] - told[0]) <= 1
+    )
+    return None if same else told
+
+
 def _doubts(
-    found: Any,
-    theirs: Any,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    inside: list[bool],
+    found: Any, theirs: Any, in_all: tuple[tuple[float, ...], tuple[float, ...]]
 ) -> Iterator[str]:
     """Tell what makes the comparison itself doubtful."""
-    entry = theirs.inputs[0]
-    if inside[0] and (set(mean), set(std)) != ({0.0}, {1.0}):
+    if told := _told_otherwise(theirs, *in_all):
+        mean, std = in_all
         yield (
-            "FLOAT normalises by itself: leave --mean and --std out, unless the model "
-            "was trained with both"
+            f"INT8's input says mean {told[0]:g} and std {told[1]:.4g}, not "
+            f"{pictures.text(mean)} and {pictures.text(std)}: one of them is wrong; "
+            "its real values are quantized here, a camera would send the pixels"
         )
-    if entry.dtype == "uint8" and len(entry.scales) == 1 and not any(inside):
-        told = 1 / entry.scale, float(entry.zero_point)
-        same = len(mean) == len(std) == 1 and (
-            abs(std[0] / told[0] - 1) < 0.02 and abs(mean[0] - told[1]) <= 1
-        )
-        if not same:
-            yield (
-                f"INT8's input says mean {told[1]:g} and std {told[0]:.4g}, not "
-                f"{pictures.text(mean)} and {pictures.text(std)}: one of them is "
-                "wrong; its real values are quantized here, a camera would send the "
-                "pixels"
-            )
-    entering = found.layers[0].sqnr
-    if entering < 12:  # real files: 30 dB and more
+    if not _sees_the_same(found):
         yield (
             f"the files do not see the same pictures: their inputs agree to "
-            f"{_db(entering)} dB; they were made with different --mean and --std, or "
-            "these are wrong here"
+            f"{_db(found.layers[0].sqnr)} dB; they were made with different --mean and "
+            "--std, or these are wrong here"
         )
     if found.images < 16:
         yield f"{found.images} pictures: take 16 or more, of all that the model knows"
@@ -323,6 +374,8 @@ def _verdict(found: Any) -> str:
     """Say what no cause means: a file may differ and still be far from broken."""
     from course_lib.tflite import diagnosis
 
+    if not _sees_the_same(found):
+        return "not judged: the files do not see the same pictures"
     if (
         found.agreement is not None
         and found.images >= diagnosis.ENOUGH_IMAGES

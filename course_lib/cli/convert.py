@@ -12,6 +12,7 @@ from course_lib.cli import dlpu, pictures, printable
 from course_lib.errors import UnusableInput
 
 import click
+from click.core import ParameterSource
 
 # More images make the ranges no better and the conversion slower.
 MOST_IMAGES = 200
@@ -111,8 +112,9 @@ def convert(
     dead channels, with equalized channels, with corrected biases, with weights rounded
     so that their errors cancel. Every fourth image is kept from the cures and judges
     the files, mirrored too: the error is the distance of the outputs from the float
-    model's, as a share of theirs. A cure is kept when the error falls by more than its
-    standard error, so more images recognise smaller gains.
+    model's, as a share of theirs. A cure is kept when the error falls image by image,
+    by more than its standard error, and in the mean, and no fewer answers are the float
+    model's. More images recognise smaller gains.
 
     \b
     Example:
@@ -190,7 +192,13 @@ def convert(
             thorough=cures == "thorough",
         )
     report = making.make(ordered, output, fixed, images, mend=mend, **normalisation)
-    report["warnings"] += _doubts(fixed.normalises, mean, std)
+    sources = map(click.get_current_context().get_parameter_source, ("mean", "std"))
+    report["warnings"] += doubts(
+        fixed.normalises,
+        mean,
+        std,
+        given=set(sources) != {ParameterSource.DEFAULT},
+    )
     report["images_found"] = len(paths)
     in_graph = in_graph and (set(mean), set(std)) != ({0.0}, {1.0})
     report["in_graph"] = (
@@ -212,10 +220,19 @@ def _mend(loaded: Any, images: list, **settings: Any) -> Any:
     return repair.repair(loaded, images, tell=tell, **settings)
 
 
-def _doubts(
-    normalises: str | None, mean: tuple[float, ...], std: tuple[float, ...]
+def doubts(
+    normalises: str | None,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    *,
+    given: bool,
 ) -> Iterator[str]:
     """Tell what looks wrong with --mean and --std, beside the model."""
+    if not given and not normalises:
+        yield (
+            "--mean and --std are missing: 0 and 255 taken, which is for a model "
+            "trained on pixels of 0..1"
+        )
     if normalises and (set(mean), set(std)) != ({0.0}, {1.0}):
         yield (
             f"the model's layer {normalises!r} scales pixels too: give --mean 0 "

@@ -50,10 +50,8 @@ import click
 @click.option(
     "--expose",
     type=click.Choice(["adds", "all", "none"]),
-    default="adds",
-    show_default=True,
     help="Which tensors inside become outputs of a second file; adds: of residual ADDs "
-    "that feed a CONV_2D, and no second file without one.",
+    "that feed a CONV_2D, and no second file without one. Default adds, none for cpu.",
 )
 @click.option(
     "--mean",
@@ -79,7 +77,7 @@ def kit(
     channels: str,
     count: int,
     seed: int,
-    expose: str,
+    expose: str | None,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
     kit_folder: Path | None,
@@ -123,6 +121,7 @@ def kit(
     """  # noqa: D301  (click needs the control character)
     from course_lib.camera import judgement
     from course_lib.camera import kit as kits
+    from course_lib.dlpu import socs
 
     if kit_folder is not None:
         if model or folder or soc or images or mean or std:
@@ -143,6 +142,8 @@ def kit(
             )
     if (mean or std) and not images:
         raise UnusableInput("--mean, --std: are for pictures: add --images DIR")
+    # What they look for is a fault that was met on a DLPU.
+    expose = expose or ("none" if socs.find(soc).id == "cpu" else "adds")
     made = kits.make(
         model,
         folder,

@@ -219,6 +219,13 @@ def _lines(name: str, report: Any) -> Iterator[str]:
     system = f", AXIS OS {report.os}" if report.os else ""
     yield f"{name} on {report.soc.name}{system}: {', '.join(counts) or 'no findings'}"
     yield _where(report)
+    if report.soc.takes_onnx:
+        known = sum(report.soc.id in rule.claims for rule in rules.RULES.values())
+        yield (
+            f"{report.soc.name}: no list of operators is published, so an empty report "
+            f"says little; {known} of {len(rules.RULES)} rules are for it: layout, row "
+            "width, batch, opset and kind of file"
+        )
     groups: dict[tuple[str, str, str], list[Any]] = {}
     for finding in report.findings:
         key = (finding.severity, finding.rule, finding.fix)
@@ -254,11 +261,13 @@ def _where(report: Any) -> str:
     total = len(report.targets)
     counts = {target: report.targets.count(target) for target in ("dlpu", "cpu")}
     unknown = total - sum(counts.values())
+    parts = f"about {report.partitions} {'part' if report.partitions == 1 else 'parts'}"
+    if total == unknown:
+        parts = "parts not known"
     return (
         f"{total} operator{'' if total == 1 else 's'}: {counts['dlpu']} in the DLPU, "
         f"{counts['cpu']} on the CPU, "
-        f"{unknown} unknown; about {report.partitions} "
-        f"{'part' if report.partitions == 1 else 'parts'}"
+        f"{unknown} unknown; {parts}"
         f"{', if it loads' if report.at_least('error') else ''}"
     )
 

@@ -1,6 +1,7 @@
 """`dlpu socs`: what each chip wants, and who says so."""
 
 import json
+import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 from course_lib.cli import dlpu, printable
 
 import click
+
+_COLUMN = 24  # where the values begin
+_WIDTH = 120  # of a line; the list of operator versions alone has 2,000 characters
 
 
 @dlpu.command(short_help="Tell what each chip wants, and who says so.")
@@ -108,19 +112,26 @@ def _lines(chip: Any) -> Iterator[str]:
         for number, claim in enumerate((fact, *fact.others)):
             label = "" if number else name.replace("_", " ")
             or_else = "or: " if number else ""
-            yield f"{label:<24}{or_else}{_text(claim.value)}{cite(claim)}"
+            told = f"{label:<{_COLUMN}}{or_else}{_text(claim.value)}{cite(claim)}"
+            yield from textwrap.wrap(
+                told,
+                _WIDTH,
+                subsequent_indent=" " * _COLUMN,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
     for product in chip.products:
         memory = product.memory_gigabytes
         size = f", {memory} GB" if memory else ""
-        yield f"{'product':<24}{product.name}{size}{cite(product)}"
+        yield f"{'product':<{_COLUMN}}{product.name}{size}{cite(product)}"
     for row in known.BENCHMARKS:
         if row.soc == chip.id:
             accuracy = f", {row.metric} {row.accuracy} %" if row.metric else ""
             yield (
-                f"{'benchmark':<24}{row.model}, {row.product}, AXIS OS {row.os}: "
-                f"{row.milliseconds} ms{accuracy}{cite(row)}"
+                f"{'benchmark':<{_COLUMN}}{row.model}, {row.product}, "
+                f"AXIS OS {row.os}: {row.milliseconds} ms{accuracy}{cite(row)}"
             )
-    yield f"{'command':<24}{known.larod_client(chip, 'FILE')}"
+    yield f"{'command':<{_COLUMN}}{known.larod_client(chip, 'FILE')}"
     yield ""
     for number, source in enumerate(sources, start=1):
         yield f"[{number}] {source.title}, {source.date}, read {source.read}"

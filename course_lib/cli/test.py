@@ -2,10 +2,9 @@
 
 import json
 import math
-import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
@@ -13,12 +12,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from course_lib.cli import dlpu, ending, pictures, printable
-from course_lib.cli.camera import password
+from course_lib.cli import (
+    connecting,
+    dlpu,
+    ending,
+    labels,
+    pictures,
+    printable,
+    typed,
+)
+from course_lib.cli.connecting import camera as _camera
+from course_lib.cli.labels import limited as _limited
+from course_lib.cli.labels import of_folders as _labels
 from course_lib.errors import UnusableInput
 
 import click
-from click.core import ParameterSource
 
 
 @dlpu.command(short_help="Test a model on a camera, or on a virtual one.")
@@ -88,14 +96,7 @@ from click.core import ParameterSource
 @click.option("--std", type=pictures.Values(), help="See --mean.")
 @pictures.channels_option
 @click.option("--force", is_flag=True, help="Go on though the linter has errors.")
-@click.option("--user", help="On the camera; also AXIS_CAMERA_USER.")
-@click.option("--port", type=click.IntRange(1, 65535), default=22, help="Of SSH.")
-@click.option(
-    "--https-port", type=click.IntRange(1, 65535), help="Of VAPIX; 443 otherwise."
-)
-@click.option(
-    "--trust-new", is_flag=True, help="Trust a camera that was never seen before."
-)
+@connecting.options
 @click.option(
     "--report",
     type=click.Path(path_type=Path),
@@ -165,7 +166,7 @@ def test(model: Path, **options: Any) -> None:
     from course_lib.vision import datasets
 
     paths = _limited(datasets.image_files(options["folder"]), options["limit"])
-    names, folders, labels = _labels(options["folder"], paths, options)
+    names, folders, numbers = _labels(options["folder"], paths, options)
     from course_lib.camera import evaluation, summary
 
     _expect_classes(model, names, folders, options)
@@ -187,7 +188,7 @@ def test(model: Path, **options: Any) -> None:
                 plan,
                 crops,
                 names=[str(path.relative_to(options["folder"])) for path in paths],
-                labels=labels,
+                labels=numbers,
                 classes=names,
                 folders=folders,
                 mean=options["mean"],
@@ -198,7 +199,7 @@ def test(model: Path, **options: Any) -> None:
                 progress=progress,
             )
     if names and result.classes not in (None, len(names)):
-        doubt = f"{_names_text(names, result.classes)}: expected one for each"
+        doubt = f"{labels.names_text(names, result.classes)}: expected one for each"
         result = replace(result, warnings=(*result.warnings, doubt))
     if options["report"]:
         _write_report(options["report"], result)
@@ -224,17 +225,7 @@ def _check(model: Path, options: dict[str, Any]) -> None:
     if options["virtual"]:
         _expect_chip(options["virtual"])
     if not options["virtual"]:
-        options["host"] = options["host"] or os.environ.get("AXIS_CAMERA")
-        if not options["host"]:
-            raise UnusableInput(
-                "no camera: give --camera HOST, or --virtual SOC for a virtual one "
-                "(`dlpu socs` lists the chips)"
-            )
-        options["user"] = options["user"] or os.environ.get("AXIS_CAMERA_USER")
-        if not options["user"]:
-            raise UnusableInput(
-                "--camera: no user: give --user, or set AXIS_CAMERA_USER"
-            )
+        connecting.expect_host(options)
     packages = ["asyncssh", "httpx", "PIL"]
     packages += ["cryptography"] if options["virtual"] else []
     packages += ["onnx", "onnxruntime"] if model.suffix.lower() == ".onnx" else []
@@ -271,74 +262,13 @@ def _expect_chip(name: str) -> None:
         )
 
 
-def _limited(paths: list[Path], limit: int | None) -> list[Path]:
-    """Take so many pictures, spread evenly, so that every subfolder has its share."""
-    if limit is None or limit >= len(paths):
-        return paths
-    return [paths[place * len(paths) // limit] for place in range(limit)]
-
-
-def _labels(
-    folder: Path, paths: Sequence[Path], options: dict[str, Any]
-) -> tuple[tuple[str, ...], dict[str, int], list[int] | None]:
-    """Return the names of the classes, the folders' numbers, and the pictures'."""
-    from course_lib.dlpu import contract
-
-    names = contract.read_labels(options["classes"]) if options["classes"] else ()
-    if not options["labelled"]:
-        return names, {}, None
-    places = [path.relative_to(folder).parts for path in paths]
-    loose = [parts[0] for parts in places if len(parts) < 2]
-    if loose:
-        raise UnusableInput(
-            f"{folder}: with --labels, expected every picture in a subfolder, one a "
-            f"class; {loose[0]} is in none"
-        )
-    found = sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.is_dir() and not path.name.startswith(".")
-    )
-    numbers = _numbers(found, names)
-    labels = [numbers[parts[0]] for parts in places]
-    return names or _by_number(found, numbers), numbers, labels
-
-
-def _numbers(found: Sequence[str], names: Sequence[str]) -> dict[str, int]:
-    """Number the subfolders; an empty one is a class too."""
-    if _are_numbers(found):
-        return {name: int(name) for name in found}
-    if not names:
-        return {name: number for number, name in enumerate(found)}
-    strange = [name for name in found if name not in names]
-    if strange:
-        raise UnusableInput(
-            f"subfolder {strange[0]}: not in --classes: expected its names, such as "
-            f"{names[0]!r}, or class numbers"
-        )
-    return {name: names.index(name) for name in found}
-
-
-def _are_numbers(folders: Iterable[str]) -> bool:
-    return all(name.isascii() and name.isdecimal() for name in folders)
-
-
-def _by_number(found: Sequence[str], numbers: dict[str, int]) -> tuple[str, ...]:
-    """Return names in the model's order, unless they are numbers themselves."""
-    return () if any(name.isdecimal() for name in found) else tuple(numbers)
-
-
 def _expect_classes(
     model: Path,
     names: Sequence[str],
     folders: dict[str, int],
     options: dict[str, Any],
 ) -> None:
-    """Refuse a file, or labels that are not its classes, before a camera is asked.
-
-    Names of folders are numbered by the list that they are in: a list of another
-    length than the model's numbers them wrongly.
-    """
+    """Refuse a file, or labels that are not its classes, before a camera is asked."""
     from course_lib.camera import evaluation
     from course_lib.dlpu import contract, socs
 
@@ -347,47 +277,8 @@ def _expect_classes(
         soc = socs.find(options["virtual"])
     ends = contract.of(evaluation.read(model, soc=soc), soc=soc, file=model).outputs
     place = evaluation.classes_at(ends, options["output"], needed=options["labelled"])
-    if not options["labelled"] or _are_numbers(folders):
-        return
-    count = math.prod(ends[place].shape)
-    if options["classes"] and len(names) != count:
-        raise UnusableInput(
-            f"--classes {options['classes']}: {_names_text(names, count)}: expected "
-            "one for each, in the model's order"
-        )
-    if not options["classes"] and len(folders) != count:
-        raise UnusableInput(
-            f"{options['folder']}: {len(folders)} subfolders, the model has {count} "
-            "classes: give --classes FILE, or name the folders by class number"
-        )
-
-
-def _names_text(names: Sequence[str], count: int) -> str:
-    return f"{len(names)} names for {count} classes"
-
-
-@contextmanager
-def _camera(options: dict[str, Any]) -> Iterator[Any]:
-    """Connect to the camera, or start a virtual one."""
-    if options["virtual"]:
-        from course_lib.camera import virtual
-        from course_lib.dlpu import socs
-
-        soc = socs.find(options["virtual"])
-        with virtual.start(soc) as started, started.connect() as camera:
-            yield camera
-        return
-    from course_lib.camera import client
-
-    with client.connect(
-        options["host"],
-        user=options["user"],
-        password=password(options["user"], options["host"]),
-        port=options["port"],
-        https_port=options["https_port"],
-        trust_new=options["trust_new"],
-    ) as camera:
-        yield camera
+    if place is not None:
+        labels.expect_classes(math.prod(ends[place].shape), names, folders, options)
 
 
 def _refuse(plan: Any, *, as_json: bool) -> None:
@@ -430,9 +321,12 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
 
 
 def _write_report(path: Path, result: Any) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
     from course_lib import files
     from course_lib.camera import summary
-    from course_lib.course import report
+    from course_lib.course import camera_parts, report
 
     title = f"{result.plan.file.name} on {result.plan.info.product}"
     parts: list[Any] = [
@@ -444,129 +338,14 @@ def _write_report(path: Path, result: Any) -> None:
         report.Section("", parts),
         report.Section(
             "What was tested",
-            [report.Code(_command()), report.Table(summary.rows(result))],
+            [report.Code(typed.command_line()), report.Table(summary.rows(result))],
         ),
-        report.Section("Times and differences", _drawn(result)),
+        report.Section("Times and differences", camera_parts.drawn(result)),
     ]
-    odd = [
-        picture
-        for picture in result.pictures
-        if picture.camera != picture.computer
-        or picture.label not in (None, picture.camera)
-    ]
+    odd = camera_parts.odd_pictures(result)
     if odd:
-        heading = "Pictures that are wrong or differ"
-        sections.append(report.Section(heading, [_others(odd, result)]))
+        sections.append(report.Section("Pictures that are wrong or differ", odd))
     written = f"Written by dlpu-course {version('dlpu-course')} on {date.today()}."
     sections.append(report.Section("", [report.Paragraph(written)]))
     page = report.page(title, sections)
     files.write(path, page.encode())
-
-
-def _command() -> str:
-    """Return the command line, without what was left to its default."""
-    context = click.get_current_context()
-    words = ["dlpu", "test"]
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name)
-        if source is not ParameterSource.COMMANDLINE:
-            continue
-        value = context.params[parameter.name]
-        if isinstance(parameter, click.Option):
-            words.append(parameter.opts[0])
-        if value is not True:
-            is_tuple = isinstance(value, tuple)
-            words.append(pictures.text(value) if is_tuple else str(value))
-    return shlex.join(words)
-
-
-def _others(odd: Sequence[Any], result: Any) -> Any:
-    from course_lib.course import report
-
-    most = 20
-    more = f", the first {most}" if len(odd) > most else ""
-    return report.Table(
-        [
-            [p.name, *map(result.class_text, (p.label, p.camera, p.computer))]
-            for p in odd[:most]
-        ],
-        header=("picture", "label", "camera", "computer"),
-        caption=f"{len(odd)} of {len(result.pictures)} pictures{more}",
-    )
-
-
-def _drawn(result: Any) -> list[Any]:
-    """Return the plot, and in words what is not worth one."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from course_lib.course import report
-
-    import matplotlib.pyplot as plt
-    import numpy as np
-
-    largest = np.array([picture.largest for picture in result.pictures], float)
-    most = max(largest[np.isfinite(largest)], default=0.0)
-    simulated = "SIMULATION: " if result.timing.simulated else ""
-    with plt.style.context("course_lib.course.course"):
-        columns = 2 if most else 1
-        figure, axes = plt.subplots(1, columns, figsize=(7.2, 2.4), squeeze=False)
-        told = [_draw_times(axes[0, 0], result.timing, simulated)]
-        if most:
-            told.append(_draw_differences(axes[0, 1], result, largest, most))
-        for plot in axes.flat:
-            plot.xaxis.get_major_locator().set_params(integer=True)
-            # Below the plot: inside it would lie on the data.
-            place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.3)}
-            plot.legend(**place, ncols=2)
-        content = report.drawn(figure)
-        plt.close(figure)
-    caption = (
-        f"{simulated}larod-client tells the mean of a batch of jobs on random input, "
-        "no single job's time."
-    )
-    if most:
-        caption += " Right: the camera's outputs beside the computer's."
-    parts: list[Any] = [report.Figure(content, " ".join(told), caption=caption)]
-    if np.isnan(largest).any():
-        count = int(np.isnan(largest).sum())
-        parts.append(report.Paragraph(f"{count} pictures give values without a size."))
-    elif not most:
-        parts.append(report.Paragraph("No value of any picture differs."))
-    return parts
-
-
-def _draw_times(plot: Any, timing: Any, simulated: str) -> str:
-    """Draw the batches; return them in words."""
-    plot.plot(range(1, len(timing.batches) + 1), timing.batches, "o", label="batch")
-    plot.axhline(timing.mean, color="C1", linestyle="--", label="mean of all")
-    plot.set(xlabel="batch", ylabel="ms a job", title=f"{simulated}batch means")
-    plot.set_ylim(0, max(timing.batches) * 1.25 or 1)
-    return (
-        f"{simulated}{len(timing.batches)} batch means between "
-        f"{min(timing.batches):.2f} and {max(timing.batches):.2f} ms."
-    )
-
-
-def _draw_differences(plot: Any, result: Any, largest: Any, most: float) -> str:
-    """Draw the largest difference of each picture; return it in words."""
-    import numpy as np
-
-    found = result.pictures
-    places = np.arange(1, len(found) + 1)
-    apart = np.array([picture.camera != picture.computer for picture in found])
-    unit = " or ".join(sorted({o.difference.unit for o in result.outputs}))
-    same = "picture" if result.agreement is None else "same top-1"
-    for chosen, label, look in (
-        (~apart, same, {"marker": "o"}),
-        (apart, "another top-1", {"marker": "X", "color": "C1"}),
-    ):
-        if chosen.any():  # points of no extent leave no room for the axes
-            look |= {"linestyle": "", "clip_on": False}
-            plot.plot(places[chosen], largest[chosen], label=label, **look)
-    plot.set(xlabel="picture", ylabel=unit, title="largest difference of a value")
-    plot.set_ylim(0, most * 1.1)
-    return (
-        f"Right: the largest difference of each of {len(found)} pictures, at most "
-        f"{most:.4g} {unit}; {int(apart.sum())} of them have another top-1."
-    )

@@ -21,6 +21,9 @@ SOURCES = {
     "onnx-to-cv25",
     "tflite": "https://github.com/AxisCommunications/acap-native-sdk-examples/tree/"
     "bc54811/tensorflow-to-larod-cv25",
+    # Could not be read.
+    "cv75": "https://developer.axis.com/computer-vision/on-device/how-to-guides/"
+    "onnx-to-cv75",
 }
 _FLOAT = 4  # bytes of a float32
 _OURS = re.compile(r"\d{4,}\.bin").fullmatch
@@ -275,7 +278,7 @@ def commands(
     comments = ["# Not run by the course: Ambarella's toolchain is closed."]
     comments += [f"# After {SOURCES['tflite' if from_tflite else 'onnx']}"]
     if chip == "cv75":
-        comments += ["# These are CV25's lines; compare them with Axis's onnx-to-cv75."]
+        comments += [f"# These are CV25's lines; compare them with {SOURCES['cv75']}"]
     if any(":" in word for word in (input_name, *output_names)):
         comments += ["# No published line has a colon in a name: rename if it fails."]
     return [

@@ -388,7 +388,10 @@ def find(name: str) -> Soc:
         told = [fact.value for fact in (soc.parameter_name, soc.vapix_name) if fact]
         if wanted in map(_plain, (soc.id, soc.name, *told)):
             return soc
-    raise UnusableInput(f"SoC {name!r}: not known, expected one of {', '.join(SOCS)}")
+    raise UnusableInput(
+        f"SoC {name!r}: not known, expected one of {', '.join(SOCS)}; for another "
+        "camera whose `larod-client -a` lists cpu-tflite, take cpu"
+    )
 
 
 def larod_client(

@@ -100,7 +100,8 @@ def repair(
 
     Tried in order of their cost: nothing; dead channels removed; channels equalized;
     biases corrected; weights rounded with error compensation. A cure is kept when it
-    makes the outputs better than the best before it, by more than chance explains.
+    makes the outputs better than the best before it, by more than chance explains, and
+    neither the mean error nor the agreement is worse.
 
     Args:
         model: Sequential or functional Keras 3 model with one image input.
@@ -338,18 +339,23 @@ class _Bench:
         except UnusableInput:  # LiteRT refuses scales that are too far apart
             found = [np.full_like(answers, np.nan) for answers in self.answers]
             errors, why = np.full(len(self.judges) // 2, np.inf), "LiteRT refuses it"
+        agreement = _agreement(found, self.answers)
+        helps = self.best is None or _helps(self.best.errors, errors)
+        if helps and self.best and (agreement or 0) < (self.best.agreement or 0):
+            # The error weighs small values too; an application asks for the largest.
+            helps, why = False, "fewer answers as the float model's"
         trial = _Trial(
             cure,
             (*(start.path if start else ()), cure),
             model,
             content,
             errors,
-            _agreement(found, self.answers),
+            agreement,
             changes,
             time.perf_counter() - began,
             why,
         )
-        if self.best is None or _helps(self.best.errors, errors):
+        if helps:
             self.best = trial = replace(trial, why="helps, a later one more")
         self.trials.append(trial)
         return trial
@@ -406,11 +412,11 @@ def _agreement(found: list[np.ndarray], wanted: list[np.ndarray]) -> float | Non
 def _helps(before: np.ndarray, after: np.ndarray) -> bool:
     """Tell whether errors fell by more than chance explains.
 
-    Compared image by image, as ratios: a few hard images must not decide alone.
+    Compared image by image, as ratios: a few hard images must not decide alone. Nor may
+    many easy ones, whose errors are small: the mean, which people are shown, falls too.
     """
     if not (np.isfinite(before).all() and np.isfinite(after).all()):
         return bool(np.isfinite(after).all())
     gains = np.log(np.maximum(before, 1e-6) / np.maximum(after, 1e-6))
-    return bool(
-        gains.mean() > _STANDARD_ERRORS * gains.std(ddof=1) / np.sqrt(len(gains))
-    )
+    chance = _STANDARD_ERRORS * gains.std(ddof=1) / np.sqrt(len(gains))
+    return bool(gains.mean() > chance and after.mean() < before.mean())

@@ -54,6 +54,8 @@ _OTHERS = {
     b"\x89HDF": "an HDF5 file, as .h5 models are: convert the model first",
     b"version https://git-lfs": "a Git LFS pointer: run `git lfs pull`",
     b"<": "a web page: download the file itself",
+    # The number of the format, the first field of most .onnx files.
+    b"\x08": "perhaps an .onnx file: `dlpu card` and `dlpu lint` read one",
 }
 
 

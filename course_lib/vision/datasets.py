@@ -239,7 +239,11 @@ def centre_crop(image: np.ndarray, *, size: int | tuple[int, int]) -> np.ndarray
     """
     height, width = (size, size) if isinstance(size, int) else size
     factor = min(image.shape[0] / height, image.shape[1] / width)
-    cut = (height * factor, width * factor)
+    # Rounding may make a part larger than the picture by the last digit of a float.
+    cut = (
+        min(height * factor, image.shape[0]),
+        min(width * factor, image.shape[1]),
+    )
     top, left = (
         (whole - part) / 2 for whole, part in zip(image.shape, cut, strict=False)
     )

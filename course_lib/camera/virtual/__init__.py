@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from course_lib import files
+from course_lib.camera.larod import VIRTUAL
 from course_lib.camera.virtual.server import HOST, SshServer
 from course_lib.camera.virtual.storage import Storage
 from course_lib.camera.virtual.vapix import HttpsServer, fingerprint
@@ -537,7 +538,10 @@ def start(
     chip = socs.find(soc) if isinstance(soc, str) else soc
     if not chip.products:
         known = ", ".join(name for name, each in socs.SOCS.items() if each.products)
-        raise UnusableInput(f"SoC {chip.id!r}: no camera's, expected one of {known}")
+        raise UnusableInput(
+            f"SoC {chip.id!r}: no camera's, expected one of {known}; each of them has "
+            f"the device {socs.SOCS['cpu'].device} too"
+        )
     if os is not None and not re.fullmatch(r"\d+(\.\d+)+", os):
         raise UnusableInput(f"AXIS OS {os!r}: expected a version such as 12.11.72")
     if disk <= 0 or compile_seconds < 0 or restart_seconds < 0:
@@ -564,11 +568,13 @@ def login_help(camera: VirtualCamera) -> str:
     Introduced in notebook 13.
     """
     settings = shlex.quote(str(camera.ssh_config))
+    model = "model.onnx" if camera.soc.takes_onnx else "model.tflite"
     return (
         f"{camera.banner}\n"
         f"log in:       ssh -F {settings} camera\n"
         f"files:        sftp -F {settings} camera\n"
-        f"              scp -F {settings} model.tflite camera:/tmp/\n"
+        f"              scp -F {settings} {model} camera:/tmp/\n"
+        f"              {camera.storage.disk / 2**20:.0f} MiB in all\n"
         f"user:         {camera.user}\n"
         f"password:     {camera.password}\n"
         f"host key:     {camera.host_key_fingerprint} (ED25519)\n"
@@ -593,7 +599,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _parameters(soc: socs.Soc, *, name: str, os: str, serial: str) -> dict[str, str]:
     return {
         "root.Brand.Brand": "AXIS",
-        "root.Brand.ProdFullName": f"{name} Network Camera (virtual, SIMULATION)",
+        "root.Brand.ProdFullName": f"{name} Network Camera {VIRTUAL}",
         "root.Brand.ProdNbr": name.removeprefix("AXIS "),
         "root.Brand.ProdShortName": name,
         "root.Brand.ProdType": "Network Camera",

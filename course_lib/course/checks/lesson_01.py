@@ -49,6 +49,11 @@ def settings(answer: dict[str, str]) -> None:
                 "Layout: planar pixels are for the chips with Ambarella's compiler.",
             ),
             (
+                lambda a: a["layout"] == "NHWC",
+                "Layout: that is its other name; write RGB interleaved, as the table "
+                "does.",
+            ),
+            (
                 lambda a: a["layout"] != right["layout"],
                 "Layout: use the words of the table above, RGB interleaved or RGB "
                 "planar.",

@@ -13,7 +13,7 @@ _POSITIONS, _KERNEL, _CHANNELS, _FILTERS = 12 * 12, 3 * 3, 64, 64
 
 
 def measures_a_new_place(answer: dict[str, bool]) -> None:
-    """Check exercise 2.1: which division measures a new place; exact.
+    """Check exercise 2.3: which division measures a new place; exact.
 
     Introduced in notebook 02.
     """
@@ -27,7 +27,7 @@ def measures_a_new_place(answer: dict[str, bool]) -> None:
         return lambda a: bool(a[name]) is not _NEW_PLACE[name]
 
     judge(
-        "2.1",
+        "2.3",
         answer,
         is_right=lambda a: is_told(a) and {key: a[key] for key in "ABC"} == _NEW_PLACE,
         hints=[
@@ -51,13 +51,13 @@ def measures_a_new_place(answer: dict[str, bool]) -> None:
 
 
 def multiplications_of_look(answer: int) -> None:
-    """Check exercise 2.2: multiplications of one convolution; exact.
+    """Check exercise 2.1: multiplications of one convolution; exact.
 
     Introduced in notebook 02.
     """
     once = _KERNEL * _CHANNELS * _FILTERS
     judge(
-        "2.2",
+        "2.1",
         answer,
         is_right=lambda a: a == once * _POSITIONS and not isinstance(a, bool),
         hints=[
@@ -99,7 +99,7 @@ def multiplications_of_look(answer: int) -> None:
 
 
 def prepares(answer: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Check exercise 2.3: a function from uint8 pixels to what the backbone takes.
+    """Check exercise 2.2: a function from uint8 pixels to what the backbone takes.
 
     It is tried on pixels of every value, and may differ by 1e-5.
 
@@ -119,7 +119,7 @@ def prepares(answer: Callable[[np.ndarray], np.ndarray]) -> None:
         )
 
     judge(
-        "2.3",
+        "2.2",
         answer,
         is_right=equals(expected),
         hints=[
@@ -144,6 +144,10 @@ def prepares(answer: Callable[[np.ndarray], np.ndarray]) -> None:
             (
                 equals(pixels / 127.5 - 1),
                 "Nearly: these are another family's mean and standard deviation.",
+            ),
+            (
+                equals((np.asarray(pixels, np.float64) - 128) / 127),
+                "The mean and the standard deviation changed places.",
             ),
             (
                 equals(expected / 255),

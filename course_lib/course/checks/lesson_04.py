@@ -42,7 +42,7 @@ def suspects(images: np.ndarray) -> dict[str, Callable[[], Iterator]]:
 
 
 def faults(answer: dict[str, str]) -> None:
-    """Check exercise 4.1: the fault of each of the four suspects; exact.
+    """Check exercise 4.3: the fault of each of the four suspects; exact.
 
     Introduced in notebook 04.
     """
@@ -54,7 +54,7 @@ def faults(answer: dict[str, str]) -> None:
         if not isinstance(answer, dict) or answer.get(name) != fault
     ]
     judge(
-        "4.1",
+        "4.3",
         answer,
         is_right=lambda a: not wrong,
         hints=[
@@ -74,7 +74,7 @@ def faults(answer: dict[str, str]) -> None:
 
 
 def int8_pixel(answer: int) -> None:
-    """Check exercise 4.2: pixel 200 for an int8 input, scale 1/128, zero point −1.
+    """Check exercise 4.1: pixel 200 for an int8 input, scale 1/128, zero point −1.
 
     The model takes (pixel − 127) / 128; the answer is exact.
 
@@ -83,7 +83,7 @@ def int8_pixel(answer: int) -> None:
     real = (200 - 127) / 128
     value = round(real * 128) + -1
     judge(
-        "4.2",
+        "4.1",
         answer,
         is_right=lambda a: a == value,
         hints=[
@@ -115,9 +115,10 @@ def int8_pixel(answer: int) -> None:
 
 
 def repaired_file(answer: bytes) -> None:
-    """Check exercise 4.3: a full-integer person model with uint8 input and output.
+    """Check exercise 4.2: a full-integer person model with uint8 input and output.
 
-    The input scale must be 1 within 1 %: pixels 0..255 enter as they are.
+    The input scale must be 1 within 1 %: pixels 0..255 enter as they are. No dense
+    layer may have several scales.
 
     Introduced in notebook 04.
     """
@@ -132,10 +133,18 @@ def repaired_file(answer: bytes) -> None:
     def scale(content: bytes) -> float:
         return reading.parse(content).inputs[0].scale
 
+    def has_many_dense_scales(content: bytes) -> bool:
+        dense = reading.parse(content).weight_counts.get("FULLY_CONNECTED", {})
+        return "per-channel" in dense
+
     judge(
-        "4.3",
+        "4.2",
         answer,
-        is_right=lambda a: dtypes(a) == {"uint8"} and abs(scale(a) - 1) < 0.01,
+        is_right=lambda a: (
+            dtypes(a) == {"uint8"}
+            and abs(scale(a) - 1) < 0.01
+            and not has_many_dense_scales(a)
+        ),
         hints=[
             (
                 lambda a: kind(a) == "float",
@@ -160,6 +169,11 @@ def repaired_file(answer: bytes) -> None:
                 lambda a: scale(a) < 0.5,
                 "One step of the input is 1/255: the ranges were set with images of "
                 "0..1, but this model was trained on pixels of 0..255.",
+            ),
+            (
+                has_many_dense_scales,
+                "The dense layer has one scale for each channel, which some runtimes "
+                "reject. Which setting of this lesson gives it one?",
             ),
         ],
         otherwise="Give the bytes that converter.convert() returned.",

@@ -7,7 +7,7 @@ by the course. They are shortened, never changed.
 from dataclasses import dataclass
 
 from course_lib.course.checks import judge
-from course_lib.dlpu import edgetpu
+from course_lib.dlpu import edgetpu, rules
 from course_lib.tflite import reading
 
 
@@ -221,7 +221,7 @@ def end_of_the_tpu(share: float, operator: str) -> None:
 
 
 def file_and_device(answer: dict[str, tuple[str, str]]) -> None:
-    """Check exercise 6.2: which file goes to which larod device; exact.
+    """Check exercise 6.3: which file goes to which larod device; exact.
 
     Introduced in notebook 06.
     """
@@ -240,7 +240,7 @@ def file_and_device(answer: dict[str, tuple[str, str]]) -> None:
         return any(given(a, n)[0] not in (_COMPILED, _PLAIN) for n in _DEVICES)
 
     judge(
-        "6.2",
+        "6.3",
         answer,
         is_right=lambda a: all(given(a, n) == w for n, w in _DEVICES.items()),
         hints=[
@@ -287,10 +287,11 @@ def file_and_device(answer: dict[str, tuple[str, str]]) -> None:
 
 
 def accepted_file(answer: bytes) -> None:
-    """Check exercise 6.3: a file without float and without a dynamic size.
+    """Check exercise 6.2: a file without float and without a dynamic size.
 
     It must be the person detector's, with a batch of 1 and full-integer; input and
-    output must be uint8, and the scale of the input within 0.1 of 1.
+    output must be uint8, the scale of the input within 0.1 of 1, and the linter must
+    have no error for ARTPEC-7.
 
     Introduced in notebook 06.
     """
@@ -308,8 +309,12 @@ def accepted_file(answer: bytes) -> None:
     def takes_pixels(content: bytes) -> bool:
         return abs(reading.parse(content).inputs[0].scale - 1) < 0.1
 
+    def errors(content: bytes) -> set[str]:
+        report = rules.lint(reading.parse(content), soc="artpec7")
+        return {finding.rule for finding in report.at_least("error")}
+
     judge(
-        "6.3",
+        "6.2",
         answer,
         is_right=lambda a: (
             reading.parse(a).is_full_integer
@@ -318,6 +323,7 @@ def accepted_file(answer: bytes) -> None:
             and reading.parse(a).inputs[0].shape[:1] == (1,)
             and is_person(a)
             and takes_pixels(a)
+            and not errors(a)
         ),
         hints=[
             (
@@ -357,6 +363,12 @@ def accepted_file(answer: bytes) -> None:
                 "The input's scale does not fit pixels from 0 to 255: which images has "
                 "the representative dataset?",
             ),
+            (
+                lambda a: "dense-per-channel" in errors(a),
+                "The dense layer has one scale for each channel; the linter calls that "
+                "an error on ARTPEC-7. Lesson 04 has the setting against it.",
+            ),
+            (errors, "The linter still has an error against the file for ARTPEC-7."),
         ],
         otherwise="Give the bytes that converter.convert() returned.",
     )

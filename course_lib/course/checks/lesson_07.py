@@ -21,7 +21,7 @@ def candidates(
     per_channel: bytes,
     per_tensor: bytes,
 ) -> dict[str, bytes]:
-    """Return the four files of exercise 7.1.
+    """Return the four files of exercise 7.2.
 
     Args:
         model: What `fix_batch` returned.
@@ -40,7 +40,7 @@ def candidates(
 
 
 def kinds_of_files(answer: dict[str, str]) -> None:
-    """Check exercise 7.1: what each of four files is; exact.
+    """Check exercise 7.2: what each of four files is; exact.
 
     Introduced in notebook 07.
     """
@@ -51,7 +51,7 @@ def kinds_of_files(answer: dict[str, str]) -> None:
         return lambda a: a[name] == word
 
     judge(
-        "7.1",
+        "7.2",
         answer,
         is_right=lambda a: all(a[name] == word for name, word in _KINDS.items()),
         hints=[
@@ -96,7 +96,7 @@ def kinds_of_files(answer: dict[str, str]) -> None:
 
 
 def patients(reader: Any) -> dict[str, Any]:
-    """Return the three Keras models of exercise 7.2.
+    """Return the three Keras models of exercise 7.3.
 
     Args:
         reader: The healthy digit reader.
@@ -114,7 +114,7 @@ def patients(reader: Any) -> dict[str, Any]:
 
 
 def causes_of_patients(answer: dict[str, str]) -> None:
-    """Check exercise 7.2: what was planted into each of three models; exact.
+    """Check exercise 7.3: what was planted into each of three models; exact.
 
     Introduced in notebook 07.
     """
@@ -126,7 +126,7 @@ def causes_of_patients(answer: dict[str, str]) -> None:
         return lambda a: a[name] == word
 
     judge(
-        "7.2",
+        "7.3",
         answer,
         is_right=lambda a: all(a[name] == word for name, word in _CAUSES.items()),
         hints=[
@@ -170,7 +170,7 @@ def causes_of_patients(answer: dict[str, str]) -> None:
 
 
 def per_tensor_file(answer: bytes) -> None:
-    """Check exercise 7.3: a full-integer uint8 file without a second scale anywhere.
+    """Check exercise 7.1: a full-integer uint8 file without a second scale anywhere.
 
     Introduced in notebook 07.
     """
@@ -189,7 +189,7 @@ def per_tensor_file(answer: bytes) -> None:
         return {tensor.dtype for tensor in (*model.inputs, *model.outputs)}
 
     judge(
-        "7.3",
+        "7.1",
         answer,
         is_right=lambda a: (
             reading.parse(a).is_full_integer

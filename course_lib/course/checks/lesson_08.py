@@ -123,7 +123,7 @@ def rounded_widths(answer: list[int], both: int) -> None:
 
 
 def concerned_pairs(graph: bytes, answer: list[tuple[int, int]]) -> None:
-    """Check exercise 8.2: the ADD and CONV_2D that the open report concerns; exact.
+    """Check exercise 8.3: the ADD and CONV_2D that the open report concerns; exact.
 
     Args:
         graph: The bytes of the exercise's `.tflite` file.
@@ -146,7 +146,7 @@ def concerned_pairs(graph: bytes, answer: list[tuple[int, int]]) -> None:
     ):
         answer = ...
     judge(
-        "8.2",
+        "8.3",
         answer,
         is_right=lambda a: bool(right) and given(a) == right,
         hints=[
@@ -217,7 +217,7 @@ def _pairs(graph: bytes) -> tuple[set[tuple[int, int]], ...]:
 
 
 def enlarged_kernel(function: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Check exercise 8.3: a 5×5 kernel under SAME that does what 3×3 and a PAD did.
+    """Check exercise 8.2: a 5×5 kernel under SAME that does what 3×3 and a PAD did.
 
     The function gets a kernel [3, 3, in, out]. The stride is 2, the size even; answers
     must agree within 1e-4.
@@ -247,7 +247,7 @@ def enlarged_kernel(function: Callable[[np.ndarray], np.ndarray]) -> None:
         return lambda a: np.allclose(a, np.pad(kernel, sides), atol=1e-6)
 
     judge(
-        "8.3",
+        "8.2",
         answer,
         is_right=is_right,
         hints=[

@@ -35,7 +35,7 @@ def buffers(image: np.ndarray) -> dict[str, bytes]:
 
 
 def layouts(answer: dict[str, str]) -> None:
-    """Check exercise 9.1: the layout of each of the four buffers; exact.
+    """Check exercise 9.3: the layout of each of the four buffers; exact.
 
     Introduced in notebook 09.
     """
@@ -51,7 +51,7 @@ def layouts(answer: dict[str, str]) -> None:
         return lambda a: a[buffer] == word
 
     judge(
-        "9.1",
+        "9.3",
         answer,
         is_right=lambda a: a == _LAYOUTS,
         hints=[
@@ -89,7 +89,7 @@ def layouts(answer: dict[str, str]) -> None:
 
 
 def pitches(pitch_270: int, pitch_608: int, buffer_bytes: int) -> None:
-    """Check exercise 9.2: two row pitches and the bytes of a padded buffer; exact.
+    """Check exercise 9.1: two row pitches and the bytes of a padded buffer; exact.
 
     The buffer is of a picture 270 pixels wide and 200 high.
 
@@ -102,7 +102,7 @@ def pitches(pitch_270: int, pitch_608: int, buffer_bytes: int) -> None:
         return a[:2] == (first, second) and a[2] == wrong
 
     judge(
-        "9.2",
+        "9.1",
         (pitch_270, pitch_608, buffer_bytes),
         is_right=lambda a: tuple(a) == (first, second, total),
         hints=[
@@ -168,7 +168,7 @@ def pitches(pitch_270: int, pitch_608: int, buffer_bytes: int) -> None:
 
 
 def parser(answer: Callable[[bytes, int], np.ndarray]) -> None:
-    """Check exercise 9.3: a function that reads one float32 every 32 bytes; exact.
+    """Check exercise 9.2: a function that reads one float32 every 32 bytes; exact.
 
     It is tried on values among which are zeros, with padding that is not zero.
 
@@ -197,7 +197,7 @@ def parser(answer: Callable[[bytes, int], np.ndarray]) -> None:
         return is_numbers(a) and np.array_equal(a, wanted)
 
     judge(
-        "9.3",
+        "9.2",
         answer,
         is_right=lambda a: (
             not failure and equals(a, values) and a.dtype.kind == "f" and a.itemsize > 3

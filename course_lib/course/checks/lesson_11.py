@@ -155,7 +155,12 @@ def counted_parts(parts: int, most: int) -> None:
                 "Concatenate makes them one.",
             ),
             (
-                lambda a: given(a)[0] in (1, 2, 4),
+                lambda a: given(a)[0] == 4,
+                "parts: did you count two islands? Which operators stand between the "
+                "two SIN and the CONCATENATION?",
+            ),
+            (
+                lambda a: given(a)[0] in (1, 2),
                 "parts: the DLPU works before the island and after it.",
             ),
             (

@@ -183,6 +183,10 @@ def clean_scripts(scripts: Mapping[str, str]) -> None:
                 "to test the DLPU.",
             ),
             (
+                lambda a: call(a, "third.bin")["-c"] == cpu,
+                "The third line runs on the CPU. It was to test CV25's DLPU.",
+            ),
+            (
                 lambda a: call(a, "second.bin")["-g"] != "scene_float.tflite",
                 "The second line no longer runs the float file. Repair its input.",
             ),
