@@ -11,7 +11,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from course_lib.cli import dlpu, pictures
+from course_lib.cli import connecting, dlpu, labels, pictures
 from course_lib.cli import test as command
 from course_lib.dlpu import rules, socs
 from course_lib.errors import UnusableInput
@@ -204,13 +204,13 @@ def test_a_model_that_the_camera_refuses_ends_in_one_line(place, monkeypatch):
 # Pictures and labels
 
 
-def labels(place, *, images="pictures", classes=None, limit=None):
+def labelled(place, *, images="pictures", classes=None, limit=None):
     from course_lib.vision import datasets
 
     folder = place / images
-    paths = command._limited(datasets.image_files(folder), limit)
+    paths = labels.limited(datasets.image_files(folder), limit)
     options = {"labelled": True, "classes": classes}
-    names, _, numbers = command._labels(folder, paths, options)
+    names, _, numbers = labels.of_folders(folder, paths, options)
     return names, numbers
 
 
@@ -222,14 +222,14 @@ def test_subfolders_are_numbers_or_names_or_sorted(tmp_path):
             (folder / name / "0.png").touch()
         return folder.name
 
-    assert labels(tmp_path, images=make("7", "12"))[1] == [12, 7]
-    assert labels(tmp_path, images=make("cat", "dog")) == (("cat", "dog"), [0, 1])
+    assert labelled(tmp_path, images=make("7", "12"))[1] == [12, 7]
+    assert labelled(tmp_path, images=make("cat", "dog")) == (("cat", "dog"), [0, 1])
     file = tmp_path / "classes.txt"
     file.write_text("dog\ncat\n12\n")
-    named = labels(tmp_path, images="cat-dog", classes=file)
+    named = labelled(tmp_path, images="cat-dog", classes=file)
     assert named == (("dog", "cat", "12"), [1, 0])
     with pytest.raises(UnusableInput, match="subfolder owl: not in --classes"):
-        labels(tmp_path, images=make("cat", "owl"), classes=file)
+        labelled(tmp_path, images=make("cat", "owl"), classes=file)
 
 
 def test_names_are_as_many_as_the_classes(place, tmp_path):
@@ -268,9 +268,9 @@ def test_names_are_as_many_as_the_classes(place, tmp_path):
 
 def test_a_limit_takes_pictures_of_every_folder():
     paths = [Path(f"{n // 5}/{n}.png") for n in range(20)]
-    some = command._limited(paths, 4)
+    some = labels.limited(paths, 4)
     assert [path.parent.name for path in some] == ["0", "1", "2", "3"]
-    assert command._limited(paths, 30) == command._limited(paths, None) == paths
+    assert labels.limited(paths, 30) == labels.limited(paths, None) == paths
 
 
 def test_a_bar_shows_where_somebody_looks(monkeypatch):
@@ -356,7 +356,7 @@ def test_nothing_heavy_is_imported_for_help():
 
 
 def test_what_can_be_seen_here_is_refused_before_a_camera_is_asked(place, monkeypatch):
-    monkeypatch.setattr(command, "_camera", None)
+    monkeypatch.setattr(connecting, "camera", None)
     text, onnx = place / "text.tflite", place / "text.onnx"
     for file in (text, onnx):
         file.write_text("no model")
@@ -374,7 +374,7 @@ def fake(monkeypatch):
     def use(*arguments, **options):
         camera = Camera(*arguments, **options)
         one = contextmanager(lambda told: iter([camera]))
-        monkeypatch.setattr(command, "_camera", one)
+        monkeypatch.setattr(connecting, "camera", one)
         return camera
 
     return use

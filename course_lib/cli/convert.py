@@ -8,14 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from course_lib.cli import dlpu, pictures, printable
+from course_lib.cli import converting, dlpu, pictures, printable
 from course_lib.errors import UnusableInput
 
 import click
 from click.core import ParameterSource
-
-# More images make the ranges no better and the conversion slower.
-MOST_IMAGES = 200
 
 
 @dlpu.command(short_help="Convert a float model to the file that a chip takes.")
@@ -47,21 +44,7 @@ MOST_IMAGES = 200
     metavar="FILE",
     help="The file to write: .tflite, or .onnx for CV25 and CV75.",
 )
-@click.option(
-    "--mean",
-    type=pictures.Values(),
-    default="0",
-    show_default=True,
-    help="The model was trained on (pixel - mean) / std.",
-)
-@click.option(
-    "--std",
-    type=pictures.Values(),
-    default="255",
-    show_default=True,
-    help="See --mean.",
-)
-@pictures.channels_option
+@converting.normalisation_options
 @click.option(
     "--io",
     type=click.Choice(["uint8", "int8"]),
@@ -70,19 +53,7 @@ MOST_IMAGES = 200
 @click.option(
     "--float", "in_float", is_flag=True, help="With --soc cpu: a float file, no images."
 )
-@click.option(
-    "--repair",
-    "cures",
-    flag_value="quick",
-    help="Try cures for accuracy lost in int8, keep those that help: a minute or two "
-    "and no labels.",
-)
-@click.option(
-    "--thorough",
-    "cures",
-    flag_value="thorough",
-    help="As --repair, and the cures that take many minutes.",
-)
+@converting.cures_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def convert(
     model: Path,
@@ -166,7 +137,7 @@ def convert(
     from course_lib.vision import datasets
 
     paths = datasets.image_files(folder) if ordered.needs_images else []
-    chosen = paths[:: -(-len(paths) // MOST_IMAGES) or 1]
+    chosen = paths[:: -(-len(paths) // converting.MOST_IMAGES) or 1]
     in_graph = ordered.kind != "full-integer" or len(mean) == 3 or len(std) == 3
     loaded = conversion.read_model(model)
     if cures and hasattr(loaded, "signatures"):
@@ -193,7 +164,7 @@ def convert(
         )
     report = making.make(ordered, output, fixed, images, mend=mend, **normalisation)
     sources = map(click.get_current_context().get_parameter_source, ("mean", "std"))
-    report["warnings"] += doubts(
+    report["warnings"] += converting.doubts(
         fixed.normalises,
         mean,
         std,
@@ -215,34 +186,10 @@ def _mend(loaded: Any, images: list, **settings: Any) -> Any:
     from course_lib.quantization import repair
 
     def tell(cure: str) -> None:
-        click.echo(f"trying   {cure}", err=True)
+        name = "the converter alone" if cure == "none" else cure
+        click.echo(f"trying   {name}", err=True)
 
     return repair.repair(loaded, images, tell=tell, **settings)
-
-
-def doubts(
-    normalises: str | None,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    *,
-    given: bool,
-) -> Iterator[str]:
-    """Tell what looks wrong with --mean and --std, beside the model."""
-    if not given and not normalises:
-        yield (
-            "--mean and --std are missing: 0 and 255 taken, which is for a model "
-            "trained on pixels of 0..1"
-        )
-    if normalises and (set(mean), set(std)) != ({0.0}, {1.0}):
-        yield (
-            f"the model's layer {normalises!r} scales pixels too: give --mean 0 "
-            "--std 1 unless it was trained with both"
-        )
-    if max(std) < 1.5 and set(std) != {1.0}:
-        yield (
-            f"--std {pictures.text(std)} is for pixels of 0..1, expected for 0..255: "
-            "multiply mean and std by 255"
-        )
 
 
 def _lines(report: dict[str, Any], channels: str) -> Iterator[str]:
@@ -272,7 +219,7 @@ def _lines(report: dict[str, Any], channels: str) -> Iterator[str]:
     layout = "planar" if planar else "interleaved"
     yield f"         {colours} {layout}; pixels 0..255 enter {values}"
     if report["in_graph"]:
-        yield f"         {report['in_graph']} is part of the graph"
+        yield f"         {report['in_graph']} is part of the graph, a layer more"
     if channels == "bgr":
         yield "         cameras deliver RGB: swap red and blue before this file"
     for number, told in enumerate(report["output"]):

@@ -1,10 +1,42 @@
 """What the commands share whose pictures have labels: one subfolder a class."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from course_lib.errors import UnusableInput
+
+import click
+
+_OPTIONS = (
+    click.option(
+        "--labels",
+        "labelled",
+        is_flag=True,
+        help="The DIR of --images has one subfolder a class: class numbers, names of "
+        "--classes, or as many names as the model has classes, sorted; an empty one is "
+        "a class too.",
+    ),
+    click.option(
+        "--classes",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Names of the classes, one a line, in the model's order.",
+    ),
+    click.option(
+        "--output",
+        type=click.IntRange(min=0),
+        metavar="INDEX",
+        help="The output with one value a class, if there are several outputs.",
+    ),
+)
+
+
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that tell of labels and classes."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 def limited(paths: list[Path], limit: int | None) -> list[Path]:

@@ -55,9 +55,9 @@ _SEVERITIES = ("error", "warning", "note")
 def lint(models: tuple[str, ...], **options: Any) -> None:
     """Tell what a chip will do with each MODEL, a .tflite or .onnx file.
 
-    The file is read and never run. An error means that it will not load or gives wrong
-    results, a warning that it is slow or doubtful. Exit status: 0 no finding as severe
-    as --fail-on, 1 findings, 2 unusable input.
+    The file is read and never run. An error means that it will not load, gives wrong
+    results or leaves the accelerator idle, a warning that it is slow or doubtful. Exit
+    status: 0 no finding as severe as --fail-on, 1 findings, 2 unusable input.
 
     \b
     Example:

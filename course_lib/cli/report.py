@@ -9,6 +9,7 @@ from typing import Any
 
 from course_lib.cli import (
     connecting,
+    converting,
     dlpu,
     ending,
     labels,
@@ -47,54 +48,9 @@ from click.core import ParameterSource
     help="Calibration images, 100 to 200 varied ones from the deployed scene, none of "
     "those in --images.",
 )
-@click.option(
-    "--labels",
-    "labelled",
-    is_flag=True,
-    help="The DIR of --images has one subfolder a class: class numbers, names of "
-    "--classes, or as many names as the model has classes, sorted; an empty one is a "
-    "class too.",
-)
-@click.option(
-    "--classes",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Names of the classes, one a line, in the model's order.",
-)
-@click.option(
-    "--output",
-    type=click.IntRange(min=0),
-    metavar="INDEX",
-    help="The output with one value a class, if there are several outputs.",
-)
-@click.option(
-    "--mean",
-    type=pictures.Values(),
-    default="0",
-    show_default=True,
-    help="The model was trained on (pixel - mean) / std.",
-)
-@click.option(
-    "--std",
-    type=pictures.Values(),
-    default="255",
-    show_default=True,
-    help="See --mean.",
-)
-@pictures.channels_option
-@click.option(
-    "--repair",
-    "cures",
-    flag_value="quick",
-    help="Try cures for accuracy lost in int8, keep those that help: a minute or two "
-    "and no labels.",
-)
-@click.option(
-    "--thorough",
-    "cures",
-    flag_value="thorough",
-    help="As --repair, and the cures that take many minutes.",
-)
+@labels.options
+@converting.normalisation_options
+@converting.cures_options
 @click.option(
     "--virtual",
     "is_virtual",
@@ -311,7 +267,6 @@ def _camera(soc: Any, options: dict[str, Any]) -> dict[str, Any] | None:
 
 def _pictures(loaded: Any, options: dict[str, Any]) -> tuple[Any, Any, list[str]]:
     """Return the calibration pictures, the judges, and what is doubtful about them."""
-    from course_lib.cli import convert
     from course_lib.course import journey
     from course_lib.quantization import conversion
     from course_lib.vision import datasets
@@ -329,7 +284,7 @@ def _pictures(loaded: Any, options: dict[str, Any]) -> tuple[Any, Any, list[str]
         _expect_classes(shapes[0].num_elements(), judges, options)
     source = click.get_current_context().get_parameter_source
     doubts = list(
-        convert.doubts(
+        converting.doubts(
             fixed.normalises,
             options["mean"],
             options["std"],
@@ -339,13 +294,13 @@ def _pictures(loaded: Any, options: dict[str, Any]) -> tuple[Any, Any, list[str]
     if options["calibration"]:
         found = datasets.image_files(options["calibration"])
         calibration = read(options["calibration"], found)
-        return calibration.spread(convert.MOST_IMAGES), judges, doubts
+        return calibration.spread(converting.MOST_IMAGES), judges, doubts
     calibration, judges = journey.split(judges)
     doubts.append(
         "every second picture calibrated and the others judged: where neighbours show "
         "one place, that is kind to the file; --calibration takes others"
     )
-    return calibration.spread(convert.MOST_IMAGES), judges, doubts
+    return calibration.spread(converting.MOST_IMAGES), judges, doubts
 
 
 def _read(

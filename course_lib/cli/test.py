@@ -21,9 +21,6 @@ from course_lib.cli import (
     printable,
     typed,
 )
-from course_lib.cli.connecting import camera as _camera
-from course_lib.cli.labels import limited as _limited
-from course_lib.cli.labels import of_folders as _labels
 from course_lib.errors import UnusableInput
 
 import click
@@ -45,25 +42,7 @@ import click
     metavar="DIR",
     help="Pictures to run; none that calibrated the file.",
 )
-@click.option(
-    "--labels",
-    "labelled",
-    is_flag=True,
-    help="DIR has one subfolder a class: class numbers, names of --classes, or as many "
-    "names as the model has classes, sorted; an empty one is a class too.",
-)
-@click.option(
-    "--classes",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Names of the classes, one a line, in the model's order.",
-)
-@click.option(
-    "--output",
-    type=click.IntRange(min=0),
-    metavar="INDEX",
-    help="The output with one value a class, if there are several outputs.",
-)
+@labels.options
 @click.option("--limit", type=click.IntRange(min=1), help="So many pictures of DIR.")
 @click.option(
     "--rounds",
@@ -165,12 +144,12 @@ def test(model: Path, **options: Any) -> None:
     _check(model, options)
     from course_lib.vision import datasets
 
-    paths = _limited(datasets.image_files(options["folder"]), options["limit"])
-    names, folders, numbers = _labels(options["folder"], paths, options)
+    paths = labels.limited(datasets.image_files(options["folder"]), options["limit"])
+    names, folders, numbers = labels.of_folders(options["folder"], paths, options)
     from course_lib.camera import evaluation, summary
 
     _expect_classes(model, names, folders, options)
-    with _camera(options) as camera:
+    with connecting.camera(options) as camera:
         plan = evaluation.plan(
             camera,
             model,
