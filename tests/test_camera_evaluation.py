@@ -243,7 +243,7 @@ def test_a_simulation_says_so_wherever_a_time_stands(images):
     labels = {"first load", "later load", "one job", "batches"}
     assert {label for label, text in rows if "(SIMULATION)" in text} == labels
     both = [label for label, text in rows if "this computer both times" in text]
-    assert both == ["output 0", "agreement"]
+    assert both == ["output 0", "same top-1"]
     told = summary.as_dict(result)
     assert told["load"]["simulated"] == told["timing"]["simulated"] == remark
     real = summary.as_dict(outcome(Camera(), images[:2]))

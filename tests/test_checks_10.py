@@ -46,6 +46,8 @@ def test_no_answer_makes_a_check_raise(capsys, check, answer):
         (..., "not answered yet"),
         (GROWTH.max(), "correct"),
         (1.1025, "correct"),
+        (1.1, "correct"),
+        (1.11, "Gamma cancels"),
         (GROWTH.max() ** 2, "function stands around"),
         (1 / GROWTH.max(), "turned round"),
         (GROWTH.mean(), "typical channel"),

@@ -31,6 +31,7 @@ def network(
     classes=4,
     softmax=False,
     own=False,
+    halve="MaxPooling2D",
     end="mean",
 ) -> bytes:
     """Return the network of exercise 11.1, more or less mended, converted."""
@@ -51,7 +52,7 @@ def network(
                 )
             )
         stack += [layers.LeakyReLU(0.1)] if own else []
-        stack.append(layers.MaxPooling2D(2))
+        stack.append(getattr(layers, halve)(2))
         if end == "head":
             stack += [layers.Conv2D(classes, 1), layers.GlobalAveragePooling2D()]
         elif end == "maximum":
@@ -87,6 +88,7 @@ BROKEN = {"size": 96, "kernel": 4, "stride": 4, "pad": True, **LEAKY}
         ((32, 48, 48), {"last": "relu"}, "suits ARTPEC-8 better"),
         ((32, 48, 48), {"size": 96}, "Which size has the map"),
         ((32, 48, 48), {"end": "maximum"}, "a mean or a maximum"),
+        ((32, 48, 48), {"halve": "AveragePooling2D"}, "not the one at the end"),
         ((32, 48, 48), {"end": "head"}, "correct"),
         ((32, 48, 48), {"size": 64}, "64 pixels wide"),
         ((48, 48, 32), {}, "round up, not down"),

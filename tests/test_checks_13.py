@@ -89,6 +89,10 @@ def test_byte_counts(capsys, answer, message):
         (scripts(first=RIGHT["first"].replace(A9, A8)), "To which chip"),
         (scripts(first=RIGHT["first"].replace(A9, "12")), "older versions of larod"),
         (scripts(first=RIGHT["first"].replace(A9, CPU)), "to test the DLPU"),
+        (
+            scripts(first=RIGHT["first"].replace(A9, "armnn-cpu-tflite")),
+            "But it was to test the DLPU",
+        ),
         (scripts(touch="pwd"), "Keep `touch`"),
         (
             scripts(second=RIGHT["second"].replace("wide_float32", "wide")),

@@ -5,8 +5,11 @@ import shutil
 import subprocess
 
 from course_lib.course.checks import lesson_14
-from course_lib.vision import detection
+from course_lib.quantization import calibration
+from course_lib.tflite import inference
+from course_lib.vision import detection, detector_training, models, scenes
 
+import matplotlib
 import numpy as np
 import pytest
 from lessons import NOTEBOOKS, Notebook, said
@@ -90,7 +93,7 @@ def test_a_decoder_for_both_orders(capsys):
         (lambda outputs, anchors: None, "does not return boxes"),
         (decoder(right_scale=False), "score above 1"),
         (decoder(confidence=0), "Every anchor"),
-        (decoder(confidence=0.65), "three boxes"),
+        *((decoder(confidence=c), "three boxes") for c in (0.1, 0.49, 0.51, 0.65)),
         (decoder(scales=(5, 5, 10, 10)), "not those"),
         (decoder(add=1), "not those"),
     ],
@@ -166,6 +169,120 @@ def test_the_c_lines_of_the_lesson_compile(tmp_path):
     command += ["-I", str(detection.HEADER.parent)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+MAIN = r"""
+#include <stdio.h>
+#include "find.c"
+#include "anchors.h"
+int main(void)
+{
+    static uint8_t codes[1917 * 4], scores[1917 * 91];
+    if (fread(codes, 1, sizeof codes, stdin) != sizeof codes
+        || fread(scores, 1, sizeof scores, stdin) != sizeof scores)
+        return 1;
+    size_t n = CALL;
+    for (size_t i = 0; i < n; i++)
+        printf("%.9g %d\n", found[i].y1, found[i].label);
+    return 0;
+}
+"""
+
+
+@pytest.mark.skipif(GCC is None, reason="gcc is not on PATH")
+def test_the_lines_that_write_the_anchors_feed_the_c_lines(tmp_path, monkeypatch):
+    """Model and anchors as the lesson writes them; the call and gcc as it says."""
+    text = "\n".join(cell.source for cell in LESSON.prose)
+    (lines,) = re.findall(r"```c\n(.*?)```", text, re.S)
+    (python,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    (call,) = re.findall(r"`(find\(codes, .*?\))`", text)
+    anchors = detection.ssd_anchors()
+    monkeypatch.chdir(tmp_path)
+    exec(python, {"anchors": anchors, "cured": b"model"})
+    assert (tmp_path / "detector.tflite").read_bytes() == b"model"
+    for name, value in {
+        "DETECTOR_OUTPUT_0_SCALE": "0.00390625f",
+        "DETECTOR_OUTPUT_1_SCALE": "0.05f",
+        "DETECTOR_OUTPUT_1_ZERO_POINT": "130",
+    }.items():
+        assert name in call
+        call = call.replace(name, value)
+    (tmp_path / "find.c").write_text(lines)
+    (tmp_path / "app.c").write_text(MAIN.replace("CALL", call))
+    (command,) = re.findall(r"`(gcc .*?)`", text)
+    subprocess.run(
+        [GCC, *command.split()[1:], "-I", str(detection.HEADER.parent)],
+        check=True,
+        cwd=tmp_path,
+    )
+    rng = np.random.default_rng(0)
+    codes = rng.integers(100, 160, (len(anchors), 4)).astype(np.uint8)
+    scores = rng.integers(0, 130, (len(anchors), 91)).astype(np.uint8)
+    done = subprocess.run(
+        ["./a.out"],
+        input=codes.tobytes() + scores.tobytes(),
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+    )
+    wanted = detection.nms(
+        detection.ssd(
+            codes,
+            scores,
+            anchors=anchors,
+            confidence=0.5,
+            code_scale=np.float32(0.05),
+            code_zero_point=130,
+            score_scale=1 / 256,
+        ),
+        iou=0.6,
+    )
+    assert len(wanted) > 20
+    printed = [line.split() for line in done.stdout.decode().splitlines()]
+    np.testing.assert_allclose(
+        [float(top) for top, _ in printed], wanted.boxes[:, 0], atol=1e-6
+    )
+    assert [int(label) for _, label in printed] == wanted.classes.tolist()
+
+
+def test_the_outputs_come_in_the_order_that_axis_reads(capsys):
+    """Boxes, classes, scores, count: Axis's example takes them by number."""
+    pytest.importorskip("tensorflow")
+    cells = {cell.id: cell.source for cell in LESSON.code}
+    space = {}
+    with matplotlib.rc_context():  # the cell sets the style of the course
+        exec(cells["imports"], space)
+    size = models.SCENE_DETECTOR_INPUT.size
+    drawn = scenes.generate(12, seed=1, size=size)
+    space |= {
+        "trained": models.scene_detector(),
+        "size": size,
+        "grid": models.scene_detector_anchors(),
+        "scene_dataset": calibration.representative_dataset(
+            drawn.images, mean=127.5, std=127.5
+        ),
+    }
+    for name in ("post", "post-convert"):
+        exec(cells[name], space)
+    capsys.readouterr()
+    fullest = max(range(12), key=lambda n: len(drawn.boxes[n]))
+    truth = detector_training.as_detections(drawn.boxes[fullest], size=size)
+    interpreter = inference.load(space["ended"])
+    (entry,) = interpreter.get_input_details()
+    interpreter.set_tensor(entry["index"], drawn.images[[fullest]])
+    interpreter.invoke()
+    boxes, classes, scores, count = (
+        interpreter.get_tensor(output["index"])[0]
+        for output in interpreter.get_output_details()
+    )
+    found = int(count)
+    assert found >= len(truth) > 1
+    assert ((scores[:found] >= 0.3) & (scores[:found] < 1)).all()
+    assert (np.diff(scores[:found]) <= 0).all()
+    assert not scores[found:].any()
+    overlap = detection.iou(truth.boxes, boxes[:found])
+    assert (overlap.max(axis=1) >= 0.5).all()
+    np.testing.assert_array_equal(classes[overlap.argmax(axis=1)] + 1, truth.classes)
 
 
 def test_the_cell_to_copy_finds_what_the_library_finds():

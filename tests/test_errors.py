@@ -749,6 +749,13 @@ def test_matched_is_the_text_itself():
     )
 
 
+def test_matched_keeps_the_closing_quotation_mark():
+    for mark in "\"'`":
+        message = f"Could not find device name {mark}axis-a8-dlpu-tflite{mark}"
+        assert errors.explain(message)[0].matched == message
+        assert errors.explain(f"{mark}{message[:-1]}")[0].matched == message[:-1]
+
+
 def test_matched_steers_no_terminal():
     text = "Could not find\x1b[2J device\x00 name '\x1b]0;x\x07A9\u202e' and instance 0"
     assert errors.explain(text)[0].matched == (

@@ -318,6 +318,10 @@ class _Bare:
     def original(self, match: re.Match[str]) -> str:
         """Return what the text has at a match, on one line that steers no terminal."""
         first, last = self.span(match)
+        # A quotation mark is filler, but the closing one belongs to what it closes.
+        mark = self.text[last : last + 1]
+        if mark and mark in "\"'`" and self.text[first:last].count(mark) % 2:
+            last += 1
         words = re.sub(_ESCAPES, "", self.text[first:last]).split()
         return "".join(filter(str.isprintable, " ".join(words)))
 

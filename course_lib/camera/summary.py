@@ -161,7 +161,7 @@ def _rows(result: Result) -> Iterator[tuple[str, str]]:
             yield f"output {output.index}", told
     if result.agreement is not None:
         share = _share(result.agreement, count)
-        yield "agreement", f"{share} pictures: the same top-1{both}"
+        yield "same top-1", f"{share} pictures, camera and computer{both}"
     if result.accuracy:
         for name in ("camera", "computer"):
             low, high = getattr(result.accuracy, f"{name}_interval")

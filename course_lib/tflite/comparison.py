@@ -40,7 +40,10 @@ PROBES = 16
 # The weights of two trainings of one architecture have a cosine of about 0, those of a
 # model and its int8 file 0.9 and more, also after quantization-aware training.
 _ALIKE = 0.25
-_MAKE_FLOAT = "`dlpu convert model.keras --soc cpu --float -o float.tflite`"
+_MAKE_FLOAT = (
+    "`dlpu convert model.keras --soc cpu --float -o float.tflite` and the --mean and "
+    "--std of the training"
+)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 ARTEFACTS = models.DATA.parent / "notebooks" / "10_frameworks" / "artefacts"
 _KERAS_EPSILON, _TORCH_EPSILON = 1e-3, 1e-5
-_TOLERANCE = 0.002
+_TOLERANCE = 0.004  # two decimals are enough
 _FILE = "litert_torch_per_channel.tflite"
 _DIGITS = 60
 _PIXEL = 200
@@ -23,7 +23,7 @@ _WRONG = {"planar-input", "transposes", "per-channel-weights", "tflite-input"}
 
 
 def epsilon(answer: float) -> None:
-    """Check exercise 10.1: the largest growth by a smaller epsilon; to 0.002.
+    """Check exercise 10.1: the largest growth by a smaller epsilon; to 0.004.
 
     Introduced in notebook 10.
     """

@@ -47,6 +47,8 @@ def mended_network(content: bytes) -> None:
     odd = [count for count in filters if count % _GROUP and count != _CLASSES]
     even = len(filters) - len(odd)
     active = _filters(model, active=True) if model else []
+    pools = places.get("pooling-limits", ())
+    between = ", ".join(str(i) for i in pools if not _ends_in_one_value(model, i))
     side = min(model.inputs[0].shape[1:3], default=0) if model and model.inputs else 0
 
     def keeps_its_classes(_: Any) -> bool:
@@ -117,6 +119,11 @@ def mended_network(content: bytes) -> None:
                 lambda _: "activation" in places,
                 "One activation suits ARTPEC-8 better than ARTPEC-9: print "
                 "soc.facts['activations'].value of both, as the lesson does.",
+            ),
+            (
+                lambda _: set(places) == {"pooling-limits"} and between,
+                f"One thing is left, the pooling of operator {between}. It is not the "
+                "one at the end: what else makes a map smaller?",
             ),
             (
                 lambda _: set(places) == {"pooling-limits"} and _pools_a_maximum(model),
@@ -345,10 +352,16 @@ def _has_in_order(filters: Iterable[int], wanted: Iterable[int]) -> bool:
     return all(any(now >= old for now in left) for old in wanted)
 
 
+def _ends_in_one_value(model: reading.Model, index: int) -> bool:
+    """Tell whether an operator leaves one value of each map."""
+    shape = model.tensors[model.operators[index].outputs[0]].shape
+    return len(shape) != 4 or shape[1:3] == (1, 1)
+
+
 def _pools_a_maximum(model: reading.Model) -> bool:
     """Tell whether a maximum takes a whole map to one value."""
     return any(
-        op.name == "MAX_POOL_2D" and model.tensors[op.outputs[0]].shape[1:3] == (1, 1)
+        op.name == "MAX_POOL_2D" and _ends_in_one_value(model, op.index)
         for op in model.operators
     )
 

@@ -183,6 +183,11 @@ def clean_scripts(scripts: Mapping[str, str]) -> None:
                 "to test the DLPU.",
             ),
             (
+                lambda a: "armnn" in call(a, "first.bin")["-c"],
+                "The first line runs, on the CPU: `armnn-cpu-tflite` is another "
+                "library for it. But it was to test the DLPU.",
+            ),
+            (
                 lambda a: call(a, "third.bin")["-c"] == cpu,
                 "The third line runs on the CPU. It was to test CV25's DLPU.",
             ),

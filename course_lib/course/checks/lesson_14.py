@@ -12,17 +12,19 @@ PLACES = ("file", "application")
 RawOutput = tuple[np.ndarray, float, int]  # integers, scale, zero point
 
 _RIGHT_PLACES = {"A": "application", "B": "file", "C": "application", "D": "file"}
-# People in a queue, each half behind the next, and how far each one's double is off.
+# People in a queue, each two thirds behind the next, and how far each one's double is
+# off.
 _PEOPLE = [[0.2, left, 0.8, left + 0.24] for left in (0.1, 0.175, 0.25, 0.325)]
 _DOUBLE = np.array([0.01, 0.02, 0.01, 0.02])
 _CODE_SCALE, _CODE_ZERO_POINT, _SCORE_SCALE = 0.05, 130, 1 / 256
 _TRUE = Detections(
     np.float32([[0.1, 0.1, 0.5, 0.3], [0.4, 0.5, 0.9, 0.7], [0.5, 0.1, 0.8, 0.45]]),
-    np.float32([0.8, 0.7, 0.6]),
+    np.float32([0.8, 0.7, 129 / 256]),
     np.array([1, 1, 2]),
 )
 _CLOSE = 0.85  # overlap: quantized codes do not give the box back exactly
 _ANSWERED = 0.5  # the confidence that the exercise asks for
+_BELOW = 127 / 256  # a score that it drops, one step under it
 
 
 def queue() -> Detections:
@@ -61,7 +63,7 @@ def limit_of_overlap(limit: float) -> None:
             (lambda a: not 0 <= a <= 1, "The limit lies between 0 and 1."),
             (
                 lambda a: left(a) < len(_PEOPLE),
-                "People vanish: who stands half behind another overlaps by more than "
+                "People vanish: who stands behind another overlaps by more than "
                 "your limit and is taken for a double.",
             ),
             (
@@ -100,6 +102,7 @@ def raw_outputs(*, scores_first: bool = True) -> list[RawOutput]:
     codes[rows] = detection.ssd_codes(_TRUE.boxes, every[rows])
     scores[:, 0] = 0.9
     scores[rows, _TRUE.classes] = _TRUE.scores
+    scores[np.setdiff1d(np.arange(len(every)), rows)[0], 1] = _BELOW
     outputs = [
         (_quantized(scores, _SCORE_SCALE, 0), _SCORE_SCALE, 0),
         (_quantized(codes, _CODE_SCALE, _CODE_ZERO_POINT), _CODE_SCALE, 130),
@@ -178,7 +181,7 @@ def places(where: dict[str, str]) -> None:
             ),
             (
                 lambda a: where["B"] == "application",
-                "B: which outputs does the code of that example read?",
+                "B: which outputs does the code of that example read, in which order?",
             ),
             (
                 lambda a: where["D"] == "application",

@@ -22,7 +22,7 @@ from course_lib.tflite.enums import OPERATOR
 from course_lib.tflite.reading import Model, Tensor
 
 SEVERITIES = {
-    "error": "will not load, or gives wrong results",
+    "error": "will not load, gives wrong results or leaves the accelerator idle",
     "warning": "slow or doubtful",
     "note": "worth knowing",
 }
