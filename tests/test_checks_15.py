@@ -21,7 +21,7 @@ def settings(mean, std):
 STRANGE = [None, "text", [], {}, object(), np.zeros(3), float("nan"), b"bytes", 7]
 
 
-@pytest.mark.parametrize("answer", STRANGE, ids=repr)
+@pytest.mark.parametrize("answer", STRANGE)
 @pytest.mark.parametrize(
     "check",
     [
@@ -55,14 +55,16 @@ def test_no_answer_is_no_mistake(capsys, check, answer):
         (("onnx", 30_000, 38_400), "15.1: correct."),
         ((".bin", 30_000, 38_400), "Its compiler makes it"),
         ((".tflite", 30_000, 38_400), "reads another format"),
-        ((".h5", 30_000, 38_400), "Give a suffix"),
+        ((".h5", 30_000, 38_400), "makes no such file"),
+        ((".onnx", 30_000, 153_600), "four bytes a value"),
         ((".onnx", 120_000, 38_400), "four bytes a value"),
         ((".onnx", 10_000, 38_400), "one channel"),
         ((".onnx", 38_400, 38_400), "belongs to one of the two chips"),
         ((".onnx", 30_000, 30_000), "each row padded"),
         ((".onnx", 30_000, 32_000), "a row holds one channel"),
         ((".onnx", 30_000, 38_401), "rows times the row pitch"),
-        ((".onnx", 27_648, 38_400), "rows times the row pitch"),
+        ((".onnx", 27_648, 38_400), "grown to 100 by 100"),
+        ((".onnx", 110_592, 38_400), "four bytes a value"),
     ],
 )
 def test_the_move_to_cv25(capsys, answer, words):
@@ -93,6 +95,9 @@ def test_the_bytes_are_those_of_the_contract():
         (settings(127.5, 0.0), "above 0"),
         (settings(255.0, 255.0), "What must pixel 0"),
         ((127.5, 127.5), "Give journey.Settings"),
+        (journey.Settings(127.5, 127.5), "a comma after each single number"),
+        (settings(127.0, 128.0), "Near, but"),
+        (settings(128.0, 127.5), "Near, but"),
     ],
 )
 def test_wrong_settings(capsys, answer, words):
@@ -103,7 +108,6 @@ def test_wrong_settings(capsys, answer, words):
     "answer",
     [
         settings(127.5, 127.5),
-        settings(127.0, 128.0),
         journey.Settings((127.5,) * 3, (127.5,) * 3),
     ],
 )
@@ -128,6 +132,7 @@ def test_the_scenes_of_the_check_tell_right_from_wrong():
         ({"cv25": "B"}, "quantizes by itself"),
         ({"cv25": "A"}, "quantizes by itself"),
         ({"artpec8": "C"}, "does not have"),
+        ({"artpec7": "C"}, "reads a quantized .tflite"),
         ({"artpec8": "B"}, "what does that chip want?"),
         ({"artpec8": "A"}, "does not reach 0"),
         ({"artpec9": "A"}, "does not reach 0"),

@@ -5,6 +5,7 @@ import io
 import json
 import re
 from functools import partial
+from types import SimpleNamespace
 
 from course_lib.camera import virtual
 from course_lib.course import journey, journey_page, laboratory
@@ -352,8 +353,14 @@ def test_an_accuracy_is_lost_by_pairs():
         (
             np.arange(20) % 3,
             np.arange(20) % 3,
-            (np.arange(20) + 1) % 3,
+            np.arange(20) // 2 % 3,
             ["no more often than chance among 3 classes"],
+        ),
+        (
+            np.arange(20) % 3,
+            np.arange(20) % 3,
+            (np.arange(20) + 1) % 3,
+            ["less often than chance among 3 classes"],
         ),
     ],
 )
@@ -362,6 +369,32 @@ def test_what_no_conversion_mends_is_told(real, made, labels, words):
     assert len(told) == len(words)
     for text, word in zip(told, words, strict=True):
         assert word in text
+
+
+def test_classes_in_another_order_are_told():
+    labels = np.arange(40) % 2
+    found = judged(1 - labels, 1 - labels, labels, count=2)
+    names = ("car", "no car")
+    of = journey.replace(found.pictures, classes=names, order=journey.SORTED)
+    (told,) = journey.replace(found, pictures=of).collapses()
+    assert "less often than chance among 2 classes" in told
+    assert told.endswith(
+        "the classes are probably in another order; the sorted folder names gave 0 "
+        "car, 1 no car; --classes FILE gives the model's order"
+    )
+
+
+@pytest.mark.parametrize(("changed", "words"), [(1, "-0.03 (chance);"), (20, "-0.50;")])
+def test_a_change_that_may_be_chance_is_called_so(changed, words):
+    labels = np.arange(40) % 3
+    worse = labels.copy()
+    worse[:changed] = (worse[:changed] + 1) % 3
+    done = SimpleNamespace(
+        judged=judged(labels, worse, labels),
+        made=SimpleNamespace(kind="full-integer", told={"repair": None}),
+    )
+    told = [getattr(part, "text", "") for part in journey_page._before_and_after(done)]
+    assert any(f"The accuracy changes by {words}" in text for text in told)
 
 
 def test_settings_that_cannot_be(reader, tmp_path):

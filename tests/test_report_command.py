@@ -31,7 +31,7 @@ def no_camera(monkeypatch):
 def place(tmp_path_factory):
     """Models, and pictures in folders that are called as their classes."""
     folder = tmp_path_factory.mktemp("report")
-    found = colour_pictures(24)
+    found = colour_pictures(36)
     for image, name, label in zip(found.images, found.names, found.labels, strict=True):
         of = folder / "pictures" / COLOURS[label]
         of.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def test_the_commands_of_the_page_repeat_each_step(place, tmp_path, monkeypatch)
     result = run(
         place,
         *("--soc", "artpec8", "--labels", "--classes", place / "classes.txt"),
-        *("--virtual", *STEPS, "--keep", "kept"),
+        *("--virtual", "--limit", 12, *STEPS, "--keep", "kept"),
     )
     assert result.exit_code == 0, result.output + result.stderr
     first, *_, last = result.stdout.splitlines()
@@ -92,7 +92,7 @@ def test_the_commands_of_the_page_repeat_each_step(place, tmp_path, monkeypatch)
             *("dlpu", "report", str(place / "colours.keras"), "--soc", "artpec8"),
             *("--images", str(place / "pictures"), "--labels"),
             *("--classes", str(place / "classes.txt"), *STEPS, "--virtual"),
-            *("-d", "kept", "-o", str(place / "page.html")),
+            *("--limit", "12", "-d", "kept", "-o", str(place / "page.html")),
         ]
     )
     assert [line.split()[1] for line in lines[1:]] == [
@@ -113,6 +113,71 @@ def test_the_commands_of_the_page_repeat_each_step(place, tmp_path, monkeypatch)
         assert file.read_bytes() == content, f"{file} was made anew, otherwise"
 
 
+def test_fewer_pictures_are_the_same_ones_again(place, tmp_path, monkeypatch):
+    """Also where the model's order of the classes is not that of their names."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "order.txt").write_text("sky\ncherry\ngrass")
+    wanted = ("--soc", "artpec9", "--labels", "--classes", tmp_path / "order.txt")
+    result = run(
+        place, *wanted, "--virtual", "--limit", 7, *STEPS, "-d", "kept", "--json"
+    )
+    assert result.exit_code == 1  # the classes are in another order than the model's
+    told = json.loads(result.stdout)
+    (found,) = [text for text in told["problems"] if "in another order" in text]
+    assert found.endswith("0 sky, 1 cherry, 2 grass were given")
+    page = text_of((place / "page.html").read_text("utf-8"))
+    assert "0 sky, 1 cherry, 2 grass (by --classes)" in page
+    assert "It made the folder kept and wants a new one" in page
+    (line,) = re.findall(r"dlpu (test .*)", page)
+    again = CliRunner().invoke(dlpu, [*shlex.split(line), "--json"])
+    keys = ("label", "camera", "computer", "largest")
+    first, second = (
+        [[of[key] for key in keys] for of in pictures]
+        for pictures in (
+            told["camera"]["pictures"],
+            json.loads(again.stdout)["pictures"],
+        )
+    )
+    assert len(first) == 7
+    assert first == second
+    names = [Path(of["name"]).name for of in told["camera"]["pictures"]]
+    kept = [of["name"] for of in json.loads(again.stdout)["pictures"]]
+    for name, copy in zip(names, kept, strict=True):
+        (original,) = (place / "pictures").rglob(name)
+        copied = tmp_path / "kept" / "judges" / copy
+        assert Image.open(original).tobytes() == Image.open(copied).tobytes()
+
+
+def test_too_few_judges_are_no_verdict(place, tmp_path):
+    for name in (1, 2):
+        Image.new("RGB", (32, 16), (name, 9, 9)).save(tmp_path / f"{name}.png")
+    result = run(place, "--soc", "artpec9", *STEPS, images=tmp_path)
+    assert result.exit_code == 1, result.output + result.stderr
+    assert "ARTPEC-9: not judged: 1 picture, expected 16 or more" in result.stdout
+
+
+def test_compare_takes_a_model_that_scales_too(place, tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    monkeypatch.chdir(tmp_path)
+    image = tf.keras.Input((16, 32, 3), name="image")
+    scaled = tf.keras.layers.Rescaling(127.5, offset=127.5, name="back")(image)
+    with quiet():
+        tf.keras.Model(image, colour_reader()(scaled)).save(tmp_path / "back.keras")
+    result = run(
+        place,
+        *("--soc", "artpec8", "--labels", *STEPS, "--keep", "kept"),
+        name=tmp_path / "back.keras",
+    )
+    assert result.exit_code == 0, result.output + result.stderr
+    page = text_of((place / "page.html").read_text("utf-8"))
+    assert "The model's layer 'back' scales pixels too" in page
+    for line in re.findall(r"dlpu ((?:convert|compare) .*)", page):
+        again = CliRunner().invoke(dlpu, shlex.split(line))
+        assert again.exit_code == 0, line + again.output + again.stderr
+    assert "nothing wrong" in again.stdout
+
+
 def test_json_has_the_keys_that_help_tells(place):
     result = run(place, "--soc", "artpec9", "--labels", "--virtual", "--json", *STEPS)
     assert result.exit_code == 0, result.output + result.stderr
@@ -121,7 +186,7 @@ def test_json_has_the_keys_that_help_tells(place):
     for key in told:
         assert re.search(rf"\b{key}\b", said), key
     assert told["accuracy"]["float"]["share"] == 1.0
-    assert told["agreement"]["made"]["of"] == 12
+    assert told["agreement"]["made"]["of"] == 18
     assert told["accuracy"]["unrepaired"] is None
     assert told["camera"]["file"] == "colours.tflite"
     assert told["camera"]["timing"]["simulated"].startswith("simulation")
@@ -152,8 +217,8 @@ def test_a_saved_model_and_pictures_of_its_own_for_calibration(place):
         page="inside/page.html",
     )
     assert result.exit_code == 0, result.output + result.stderr
-    assert "calibrated by                                24 pictures" in result.stdout
-    assert "judged by                                    24 other pictures" in (
+    assert "calibrated by                                36 pictures" in result.stdout
+    assert "judged by                                    36 other pictures" in (
         result.stdout
     )
     assert "every second picture" not in result.stdout

@@ -79,6 +79,15 @@ def of_folders(
     return names or _by_number(found, numbers), numbers, labels
 
 
+def order(folders: dict[str, int], options: dict[str, Any]) -> str:
+    """Tell where the order of the classes comes from; "" without labels."""
+    if not options["labelled"]:
+        return ""
+    if _are_numbers(folders):
+        return "numbered folders"
+    return "by --classes" if options["classes"] else "sorted folder names"
+
+
 def expect_classes(
     count: int, names: Sequence[str], folders: dict[str, int], options: dict[str, Any]
 ) -> None:

@@ -29,6 +29,9 @@ import numpy as np
 ENOUGH = diagnosis.ENOUGH_IMAGES
 # A camera takes its time over each picture, and the comparison over each layer.
 ON_CAMERA, IN_LAYERS = 50, 32
+# Where the order of the classes may come from without anybody's choice.
+SORTED = "sorted folder names"
+_MOST_CLASSES = 20  # that one line names
 _CHUNK = 50  # pictures that are float32 at a time
 # Every camera has a CPU; the virtual one needs a chip beside it.
 _CAMERA_OF_CPU = "artpec8"
@@ -43,6 +46,7 @@ class Pictures:
         names: One for each; without them they are numbered.
         labels: int [N], the class of each; None where that is not known.
         classes: Names of the classes, in the model's order; may be empty.
+        order: Where that order comes from, in a few words; "" when nobody said.
 
     Introduced in notebook 15.
     """
@@ -51,6 +55,7 @@ class Pictures:
     names: tuple[str, ...] = ()
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
+    order: str = ""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -64,6 +69,12 @@ class Pictures:
             names=tuple(self.names[place] for place in places if self.names),
             labels=None if self.labels is None else self.labels[places],
         )
+
+    def by_label(self) -> "Pictures":
+        """Return them class by class, as folders of classes hold them."""
+        if self.labels is None:
+            return self
+        return self.take(np.argsort(self.labels, kind="stable"))
 
     def spread(self, most: int) -> "Pictures":
         """Return at most so many, taken evenly from all."""
@@ -154,6 +165,7 @@ class Made:
         compiled: What a compiler made of the file; None when none ran.
         told: As `dlpu convert --json` tells it.
         settings: What it was made with.
+        normalises: Layer of the model that scales pixels itself; None without one.
 
     Introduced in notebook 15.
     """
@@ -166,6 +178,7 @@ class Made:
     compiled: Path | None
     told: dict[str, Any]
     settings: Settings
+    normalises: str | None = None
 
 
 def convert(
@@ -229,6 +242,7 @@ def convert(
         compiled=compiled if told["edge_tpu"] else None,
         told=told,
         settings=settings,
+        normalises=whole.normalises,
     )
 
 
@@ -370,13 +384,44 @@ class Judged:
                 if is_new and named[name] != shown:
                     yield f"the {what} names one class, {only}, for every picture"
         accuracy = self.accuracy("float")
+        if not accuracy or len(self.pictures) < ENOUGH:
+            return
         chance = 1 / self.class_count
-        if accuracy and len(self.pictures) >= ENOUGH and accuracy.interval[0] <= chance:
+        low, high = accuracy.interval
+        right = f"the float model is right for {accuracy}"
+        among = f"among {self.class_count} classes"
+        if high < chance:
             yield (
-                f"the float model is right for {accuracy}: no more often than chance "
-                f"among {self.class_count} classes; are mean and std those of the "
-                "training, and do the labels fit?"
+                f"{right}: less often than chance {among}: the classes are probably in "
+                f"another order; {_order(self.pictures)}"
             )
+        elif low <= chance:
+            yield (
+                f"{right}: no more often than chance {among}; are mean and std those "
+                "of the training, and do the labels fit?"
+            )
+
+
+def _order(pictures: Pictures) -> str:
+    """Tell what order the classes have, and how to give another."""
+    if pictures.order == SORTED:
+        return (
+            f"the {SORTED} gave {class_list(pictures.classes)}; --classes FILE gives "
+            "the model's order"
+        )
+    if pictures.classes:
+        return f"{class_list(pictures.classes)} were given"
+    return "is each label the model's number of its class?"
+
+
+def class_list(classes: Sequence[str]) -> str:
+    """Return the classes with their numbers, as one line: the first 20.
+
+    Introduced in notebook 15.
+    """
+    told = [f"{number} {name}" for number, name in enumerate(classes[:_MOST_CLASSES])]
+    more = [f"{len(classes) - len(told)} more"] if len(told) < len(classes) else []
+    return ", ".join(told + more)
 
 
 def _share(hits: np.ndarray) -> Share:
@@ -536,7 +581,8 @@ def on_camera(
     Args:
         camera: From `client.connect`, or a virtual camera's `connect`.
         made: From `convert`.
-        pictures: Of them `most` are sent.
+        pictures: Of them `most` are sent, spread evenly over the classes in order, as
+            `dlpu test --limit` takes them from folders.
         is_virtual: Whether the camera is a virtual one.
         compiled: What a compiler made of the file, where the chip needs that; None
             takes `made.compiled`.
@@ -554,7 +600,7 @@ def on_camera(
     Introduced in notebook 15.
     """
     expect_soc(camera, made.soc)
-    some = pictures.spread(most)
+    some = pictures if len(pictures) <= most else pictures.by_label().spread(most)
     try:
         plan = evaluation.plan(
             camera,
@@ -613,8 +659,20 @@ class Journey:
     not_run: tuple[str, ...]
 
     @property
+    def is_clear(self) -> bool:
+        """Whether enough pictures judged and nothing was found: exit status 0."""
+        return not self.problems and len(self.judged.pictures) >= ENOUGH
+
+    @property
     def verdict(self) -> str:
         """Return the answer in one line."""
+        count = len(self.judged.pictures)
+        if count < ENOUGH:
+            found = findings.plural(len(self.problems), "finding")
+            return (
+                f"not judged: {findings.plural(count, 'picture')}, expected {ENOUGH} "
+                f"or more{f'; {found}' if self.problems else ''}"
+            )
         if self.problems:
             return f"not ready: {findings.plural(len(self.problems), 'finding')}"
         right = self.judged.accuracy()

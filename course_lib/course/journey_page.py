@@ -17,8 +17,10 @@ from course_lib.course.journey import (
     FILES,
     Journey,
     Judged,
+    Made,
     Pictures,
     Settings,
+    class_list,
     host_of,
 )
 from course_lib.dlpu import contract, rules, socs
@@ -29,6 +31,7 @@ import numpy as np
 from PIL import Image
 
 _MOST_ROWS = 20
+_PLAIN = ("--mean", "0", "--std", "1")  # pixels as they are
 _PACKAGES = (
     *("dlpu-course", "tensorflow", "keras", "ai-edge-litert", "numpy"),
     *("onnx", "onnxruntime", "tf2onnx"),
@@ -206,11 +209,12 @@ def keep(journey: Journey, calibration: Pictures) -> dict[str, bytes]:
     }
     for number, image in enumerate(calibration.images):
         contents[f"calibration/{number:04}.png"] = _png(image, channels)
+    width = max(4, len(str(len(judges))))  # sorted by name as by number
     for number, image in enumerate(judges.images):
         of = ""
         if judges.labels is not None:
             of = f"{judges.labels[number]:0{_digits(journey)}}/"
-        contents[f"judges/{of}{number:04}.png"] = _png(image, channels)
+        contents[f"judges/{of}{number:0{width}}.png"] = _png(image, channels)
     if judges.classes:
         contents["classes.txt"] = "".join(f"{c}\n" for c in judges.classes).encode()
     return contents
@@ -251,6 +255,9 @@ def commands(journey: Journey, *, origin: Origin = Origin()) -> list[str]:
     labels = ["--labels"] if judges.labels is not None else []
     names = ["--classes", str(of / "classes.txt")] if judges.classes else []
     colours = _colours(made.settings)
+    result = journey.tested.result if journey.tested else None
+    sent = len(result.pictures) if result else len(judges)
+    limit = ["--limit", str(sent)] if sent < len(judges) else []
     cures = {"quick": ["--repair"], "thorough": ["--thorough"]}
     words = [
         [
@@ -260,14 +267,18 @@ def commands(journey: Journey, *, origin: Origin = Origin()) -> list[str]:
         ]
     ]
     if made.kind == "full-integer":
+        inside, outside = told, [*_PLAIN, *colours]
+        if _scales_twice(made):
+            inside, outside = outside, told
+            real = str(of / f"{made.float_file.stem}_own.tflite")
         words += [
             [
-                *("dlpu", "convert", origin.model, "--soc", "cpu", "--float", *told),
+                *("dlpu", "convert", origin.model, "--soc", "cpu", "--float", *inside),
                 *("-o", real),
             ],
             [
                 *("dlpu", "compare", real, file, "--images", str(of / "judges")),
-                *("--mean", "0", "--std", "1", *colours, *labels),
+                *(*outside, *labels),
             ],
         ]
     words += [
@@ -278,10 +289,21 @@ def commands(journey: Journey, *, origin: Origin = Origin()) -> list[str]:
         ],
         [
             *("dlpu", "test", file, *(origin.camera or _virtual(made.soc))),
-            *("--images", str(of / "judges"), *colours, *labels, *names),
+            *("--images", str(of / "judges"), *limit, *colours, *labels, *names),
         ],
     ]
     return [shlex.join(of) for of in words]
+
+
+def _scales_twice(made: Made) -> bool:
+    """Whether mean and std are in the integer file's input, and a layer scales too.
+
+    `dlpu compare` takes all that begins the float file's graph for one normalisation:
+    there, mean and std stay outside, as they are outside the integer graph.
+    """
+    settings = made.settings
+    trivial = (settings.mean, settings.std) == ((0.0,), (1.0,))
+    return bool(made.normalises) and settings.is_plain and not trivial
 
 
 def _as_options(settings: Settings) -> list[str]:
@@ -305,7 +327,8 @@ def _verdict(journey: Journey) -> list[report.Part]:
     verdict = journey.verdict
     parts: list[report.Part] = [
         report.Paragraph(f"Verdict: {verdict}."),
-        *(report.Note(f"Finding: {text}.") for text in journey.problems),
+        *(report.Note(f"Finding: {_ended(text)}") for text in journey.problems),
+        *(report.Note(f"{text}.") for text in _not_quantized(journey)),
     ]
     tested = journey.tested
     if tested and tested.is_virtual:
@@ -333,6 +356,7 @@ def _figures(journey: Journey) -> Iterator[tuple[str, str]]:
     yield "chip", f"{made.soc.name}, larod device {made.soc.device}"
     yield "calibrated by", findings.plural(journey.calibration, "picture")
     yield "judged by", f"{findings.plural(len(judged.pictures), 'other picture')}"
+    yield from _classes(judged)
     for name in FILES:
         share = judged.accuracy(name)
         if share:
@@ -350,6 +374,31 @@ def _figures(journey: Journey) -> Iterator[tuple[str, str]]:
     if result:
         simulated = ", SIMULATION" if journey.tested.is_virtual else ""
         yield f"one job{simulated}", f"{result.timing.mean:.2f} ms, mean{simulated}"
+
+
+def _classes(judged: Judged) -> Iterator[tuple[str, str]]:
+    """Tell which class has which number, and who said so."""
+    pictures = judged.pictures
+    told = class_list(pictures.classes)
+    if told and pictures.order:
+        told += f" ({pictures.order})"
+    if told or pictures.order:
+        yield "classes", told or pictures.order
+
+
+def _not_quantized(journey: Journey) -> Iterator[str]:
+    """Tell of a chip whose own compiler quantizes, which none has run here."""
+    made = journey.made
+    if made.kind != "full-integer":
+        yield (
+            f"NOT QUANTIZED: the compiler of {made.soc.name} quantizes and was not "
+            "run; accuracy and agreement are those of the float model before it"
+        )
+
+
+def _ended(text: str) -> str:
+    """End a sentence that does not end yet."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _called(journey: Journey, name: str) -> str:
@@ -384,10 +433,11 @@ def _before_and_after(journey: Journey) -> list[report.Part]:
     if judged.difference:
         low, high = judged.difference
         change = judged.accuracy().value - judged.accuracy("float").value
+        chance = " (chance)" if change and low <= 0 <= high else ""
         parts.append(
             report.Paragraph(
-                f"The accuracy changes by {change:+.2f}; with 95 % confidence by "
-                f"{low:+.2f} to {high:+.2f}, picture by picture."
+                f"The accuracy changes by {change:+.2f}{chance}; with 95 % confidence "
+                f"by {low:+.2f} to {high:+.2f}, picture by picture."
             )
         )
     repaired = journey.made.told["repair"]
@@ -569,7 +619,16 @@ def _camera(journey: Journey) -> list[report.Part]:
 def _repeat(journey: Journey, origin: Origin) -> list[report.Part]:
     parts: list[report.Part] = []
     if origin.command:
-        parts.append(report.Code(origin.command))
+        again = (
+            f" It made the folder {origin.kept} and wants a new one: to run it again, "
+            "give another name after -d, or leave -d out."
+        )
+        parts += [
+            report.Paragraph(
+                f"This command wrote the page.{again if origin.is_kept else ''}"
+            ),
+            report.Code(origin.command),
+        ]
     if not origin.is_kept:
         parts.append(
             report.Paragraph(
@@ -577,7 +636,12 @@ def _repeat(journey: Journey, origin: Origin) -> list[report.Part]:
                 "with them the pictures as the model takes them. Then step by step:"
             )
         )
-    parts.append(report.Code("\n".join(commands(journey, origin=origin))))
+    else:
+        parts.append(report.Paragraph("Step by step, with what it kept:"))
+    parts += [
+        report.Code("\n".join(commands(journey, origin=origin))),
+        report.Paragraph(_about_the_float_file(journey.made)),
+    ]
     # An Edge TPU command of the conversion names the folder that is gone.
     compiling = journey.card.commands or journey.made.told["commands"]
     if compiling:
@@ -590,6 +654,24 @@ def _repeat(journey: Journey, origin: Origin) -> list[report.Part]:
         report.Code(journey.card.larod_client),
     ]
     return parts
+
+
+def _about_the_float_file(made: Made) -> str:
+    if made.kind != "full-integer":
+        return (
+            "No command compares a planar ONNX file with the float model: only `dlpu "
+            "report` repeats their agreement and both accuracies. `dlpu test` tells "
+            "the accuracy of the ONNX file alone."
+        )
+    if _scales_twice(made):
+        return (
+            f"The model's layer {made.normalises!r} scales pixels too, so compare gets "
+            "a float file with that layer alone, and --mean and --std beside it."
+        )
+    return (
+        "compare has --mean 0 --std 1 because the float file takes pixels 0 to 255: "
+        "what the training did to them is inside it."
+    )
 
 
 def _made_with() -> list[report.Part]:

@@ -11,9 +11,10 @@ from course_lib.vision import models, scenes
 
 import numpy as np
 
-_SIDE, _CHANNELS = 100, 3
+_SIDE, _SIDE_BEFORE, _CHANNELS = 100, 96, 3
 # The scenes of exercise 15.2; its model is right for 0.85 of them.
 _COUNT, _SEED, _RIGHT = 120, 1502, 0.75
+_EXACT = 127.5
 # The reports of exercise 15.3, by the form that they are about.
 _SHIP = {"artpec7": "B", "artpec8": "D", "artpec9": "B", "cv25": "C"}
 _REPORTS = "ABCDE"
@@ -26,6 +27,7 @@ def moved_to_cv25(suffix: str, artpec8_bytes: int, cv25_bytes: int) -> None:
     """
     pitch = cvflow.row_pitch(_SIDE, multiple=socs.SOCS["cv25"].row_pitch.value)
     dense, padded = _SIDE * _SIDE * _CHANNELS, _CHANNELS * _SIDE * pitch
+    before = _SIDE_BEFORE * _SIDE_BEFORE * _CHANNELS
     judge(
         "15.1",
         (suffix, artpec8_bytes, cv25_bytes),
@@ -41,11 +43,19 @@ def moved_to_cv25(suffix: str, artpec8_bytes: int, cv25_bytes: int) -> None:
                 "No: CV25 takes what a compiler makes, and today's compiler reads "
                 "another format (lesson 09).",
             ),
-            (lambda a: a[0].lstrip(".") != "onnx", 'Give a suffix, such as ".tflite".'),
             (
-                lambda a: 4 * dense in a[1:],
+                lambda a: a[0].lstrip(".") != "onnx",
+                "`convert` makes no such file. Its suffix names the format that CV25's "
+                "compiler reads (lesson 09).",
+            ),
+            (
+                lambda a: {4 * dense, 4 * padded, 4 * before} & set(a[1:]),
                 "That is four bytes a value, as a float input has. The camera's pixels "
                 "are uint8 on both chips.",
+            ),
+            (
+                lambda a: before in a[1:],
+                "That is for 96 by 96 pixels. Your model has grown to 100 by 100.",
             ),
             (
                 lambda a: _SIDE * _SIDE in a[1:],
@@ -84,16 +94,28 @@ def settings_of_the_training(settings: journey.Settings) -> None:
     Introduced in notebook 15.
     """
 
-    def has(mean: float, std: float) -> Callable[[journey.Settings], bool]:
-        return lambda a: bool(np.allclose(a.mean, mean) and np.allclose(a.std, std))
+    def has(
+        mean: float, std: float, near: float = 1e-8
+    ) -> Callable[[journey.Settings], bool]:
+        return lambda a: bool(
+            np.allclose(a.mean, mean, atol=near) and np.allclose(a.std, std, atol=near)
+        )
 
     judge(
         "15.2",
         settings,
-        is_right=lambda a: _accuracy(tuple(a.mean), tuple(a.std)) >= _RIGHT,
+        is_right=lambda a: (
+            has(_EXACT, _EXACT)(a) and _accuracy(tuple(a.mean), tuple(a.std)) >= _RIGHT
+        ),
         hints=[
             (
-                lambda a: not isinstance(a, journey.Settings),
+                lambda a: (
+                    not (
+                        isinstance(a, journey.Settings)
+                        and isinstance(a.mean, tuple | list)
+                        and isinstance(a.std, tuple | list)
+                    )
+                ),
                 "Give journey.Settings(mean=(...,), std=(...,)), with a comma after "
                 "each single number.",
             ),
@@ -129,6 +151,11 @@ def settings_of_the_training(settings: journey.Settings) -> None:
             (
                 has(0.0, 1.0),
                 "That is for a model that takes pixels as they are.",
+            ),
+            (
+                has(_EXACT, _EXACT, near=1.0),
+                "Near, but the training had exact numbers. With yours, pixel 0 or "
+                "pixel 255 does not become exactly -1 or 1.",
             ),
         ],
         otherwise="The float model is still wrong too often. What must pixel 0 and "
@@ -177,7 +204,12 @@ def shipped(ship: Mapping[str, str]) -> None:
                 "reads?",
             ),
             (
-                chose("C", "artpec7", "artpec8", "artpec9"),
+                chose("C", "artpec7"),
+                "ARTPEC-7 has a compiler too, but that one reads a quantized .tflite "
+                "file, no ONNX. Which form does it take?",
+            ),
+            (
+                chose("C", "artpec8", "artpec9"),
                 "One chip was given floats for a compiler that it does not have.",
             ),
             (
