@@ -2,10 +2,16 @@
 
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# A shell that starts pytest in the background makes it deaf to Ctrl-C, and with it each
+# command of a test that waits for the command to end by Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test and no lesson opens a connection beyond this computer, unless AXIS_CAMERA
 # names a camera: here, in notebooks' kernels, and in every command that a test starts.
