@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from course_lib.cli.camera import password
@@ -11,6 +12,13 @@ from course_lib.errors import UnusableInput
 import click
 
 _OPTIONS = (
+    click.option(
+        "--compiled",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="What a compiler made of the file for the camera: .bin (CV25, CV75), "
+        "_edgetpu.tflite (ARTPEC-7).",
+    ),
     click.option("--user", help="On the camera; also AXIS_CAMERA_USER."),
     click.option("--port", type=click.IntRange(1, 65535), default=22, help="Of SSH."),
     click.option(
@@ -23,7 +31,7 @@ _OPTIONS = (
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that tell how to log in on a camera."""
+    """Give a command the options that tell what a camera gets and how to log in."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

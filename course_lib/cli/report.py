@@ -64,13 +64,6 @@ from click.core import ParameterSource
     help="Run it on the camera with this address; also AXIS_CAMERA.",
 )
 @click.option(
-    "--compiled",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="What a compiler made of the file for the camera: .bin (CV25, CV75), "
-    "_edgetpu.tflite (ARTPEC-7).",
-)
-@click.option(
     "--limit",
     type=click.IntRange(min=1),
     default=50,

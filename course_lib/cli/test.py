@@ -60,13 +60,6 @@ import click
 )
 @click.option("--device", metavar="NAME", help="larod device; default the DLPU.")
 @click.option(
-    "--compiled",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="What a compiler made of MODEL for the camera: .bin (CV25, CV75), "
-    "_edgetpu.tflite (ARTPEC-7).",
-)
-@click.option(
     "--mean",
     type=pictures.Values(),
     help="A float input of a .tflite file gets (pixel - mean) / std; default 0 and 1. "
