@@ -176,7 +176,7 @@ def test_each_link_of_an_entry_names_the_section_with_the_bold_word():
     for book in LESSONS:
         heading, words = "", bold(book)
         for line in "\n".join(cell.source for cell in book.prose).splitlines():
-            if line.startswith("#"):
+            if re.match("#+ ", line):
                 heading = line.lstrip("#").strip()
             for word in words & set(re.findall(r"\*\*(.+?)\*\*", line.lower())):
                 term = LOOKED_UP.get(word, word)

@@ -139,7 +139,8 @@ def check(
         findings.append(
             Finding(
                 "count",
-                f"{len(thumbnails)} images: Axis's guides ask for 100 to 200",
+                f"{len(thumbnails)} of the 100 to 200 images that Axis's guides ask "
+                "for: give more",
             )
         )
     variety = _variety(np.stack(thumbnails)) / max(largest - smallest, 1e-12)
