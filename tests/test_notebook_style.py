@@ -270,6 +270,16 @@ def test_each_exercise_has_a_solution_that_is_correct(book):
         assert f"{exercise}: correct." in told, f"{solution}: {exercise}"
 
 
+@lesson
+def test_the_solutions_and_both_neighbours_are_linked(book):
+    (exercises,) = (c for c in book.prose if c.source.startswith("## Exercises"))
+    assert f"(solutions/{book.slug}_solutions.ipynb)" in exercises.source, book
+    last = book.cells[-1].source.splitlines()[-1]
+    for step in (-1, 1):
+        near = [one for one in LESSONS if one.number == book.number + step]
+        assert all(f"({one})" in last for one in near), f"{book}: {last}"
+
+
 @every
 def test_prose_is_plain(book):
     for cell in book.prose:
