@@ -1,6 +1,7 @@
 """`dlpu compare` names what broke a file, or says in one line what it cannot use."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -105,7 +106,8 @@ def test_labels_are_the_sorted_subfolders(place):
         options=("--std", "1", "--labels"),
     )
     (place / "pictures" / "2_else").rmdir()
-    assert "3 subfolders for 2 classes" in more.output
+    assert more.exit_code == 2
+    assert "3 subfolders, the model has 2 classes: give --classes" in more.stderr
     loose = run(
         place,
         "float.tflite",
@@ -114,7 +116,36 @@ def test_labels_are_the_sorted_subfolders(place):
         options=("--labels",),
     )
     assert loose.exit_code == 2
-    assert "two or more subfolders" in loose.stderr
+    assert "expected every picture in a subfolder" in loose.stderr
+
+
+def test_labels_are_numbers_or_stand_in_a_list(place, tmp_path):
+    """As in `dlpu test`: 10 comes after 9, and a list tells another order."""
+    shutil.copytree(place / "pictures", tmp_path / "named")
+    next(
+        (tmp_path / "named/1_none").iterdir()
+    ).unlink()  # 19 are left: no half is right
+    for name, number in (("0_person", 0), ("1_none", 1)):
+        for folder in (f"numbered/{number}", f"strange/{number + 9}"):
+            shutil.copytree(tmp_path / "named" / name, tmp_path / folder)
+    (tmp_path / "swapped.txt").write_text("1_none\n0_person\n")
+
+    def accuracy(images, *more):
+        options = ("--std", "1", "--labels", "--json", *more)
+        result = run(
+            place, "float.tflite", "good.tflite", images=images, options=options
+        )
+        return json.loads(result.output)["float"]["accuracy"]
+
+    plain = accuracy(tmp_path / "named")
+    assert accuracy(tmp_path / "numbered") == plain
+    swapped = accuracy(tmp_path / "named", "--classes", str(tmp_path / "swapped.txt"))
+    assert swapped == pytest.approx(1 - plain) != plain
+    options = ("--std", "1", "--labels")
+    images = tmp_path / "strange"
+    result = run(place, "float.tflite", "good.tflite", images=images, options=options)
+    assert result.exit_code == 2
+    assert "labels reach 9..10" in result.stderr
 
 
 def test_so_many_layers_as_asked(place):

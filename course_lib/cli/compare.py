@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from course_lib.cli import dlpu, pictures, printable
+from course_lib.cli import dlpu, labels, pictures, printable
 from course_lib.errors import UnusableInput
 
 import click
@@ -35,12 +35,7 @@ _SAME_PICTURES = 12.0
 )
 @click.option("--std", type=pictures.Values(), help="See --mean.")
 @pictures.channels_option
-@click.option(
-    "--labels",
-    "labelled",
-    is_flag=True,
-    help="DIR has one subfolder a class; their sorted names are the model's classes.",
-)
+@labels.options
 @click.option(
     "--plot",
     type=click.Path(path_type=Path),
@@ -64,6 +59,7 @@ def compare(
     std: tuple[float, ...] | None,
     channels: str,
     labelled: bool,
+    classes: Path | None,
     plot: Path | None,
     shown: int,
     as_json: bool,
@@ -100,6 +96,8 @@ def compare(
         _check_plot(plot)
     from course_lib.tflite import comparison, diagnosis, reading
 
+    import numpy as np
+
     ours, theirs = (reading.read(path) for path in (float_file, int8_file))
     comparison.check_kinds(ours, theirs, names=(str(float_file), str(int8_file)))
     inside = [comparison.normalises(model) is not None for model in (ours, theirs)]
@@ -113,27 +111,25 @@ def compare(
             f"--mean and --std: {float_file} normalises by itself, and {int8_file} was "
             "not made to do it twice: leave both out"
         )
-    images, labels = _images(folder, ours, channels=channels, labelled=labelled)
+    options = {"folder": folder, "labelled": labelled, "classes": classes}
+    paths = _pictures_for(ours, folder)
+    names, folders, numbers = labels.of_folders(folder, paths, options)
+    crops = pictures.crops(paths, ours.inputs[0].shape[1:], channels=channels)
     found = comparison.compare(
         float_file,
         int8_file,
-        images,
+        np.stack(crops),
         mean=mean if len(mean) > 1 else mean[0],
         std=std if len(std) > 1 else std[0],
-        labels=labels,
+        labels=numbers,
     )
+    labels.expect_classes(found.class_count, names, folders, options)
     causes = diagnosis.diagnose(found)
     warnings = list(_doubts(found, theirs, in_all))
     if inside[0] and _given(mean, std):
         warnings.append(
             "FLOAT normalises by itself: leave --mean and --std out, unless the model "
             "was trained with both"
-        )
-    if labelled and len(_classes(folder)) != found.class_count:
-        warnings.append(
-            f"{len(_classes(folder))} subfolders for {found.class_count} classes: the "
-            "accuracy counts them as the first ones; make an empty subfolder for each "
-            "class without pictures"
         )
     if plot is not None:
         _draw(plot, found, title=f"{int8_file.name} against {float_file.name}")
@@ -185,12 +181,8 @@ def _draw(path: Path, found: Any, *, title: str) -> None:
     files.write(path, picture.getvalue())
 
 
-def _images(
-    folder: Path, model: Any, *, channels: str, labelled: bool
-) -> tuple[Any, list[int] | None]:
-    """Read the pictures as `dlpu convert` does, and their classes."""
-    import numpy as np
-
+def _pictures_for(model: Any, folder: Path) -> list[Path]:
+    """Find the pictures, for a model that takes one at a time."""
     if len(model.inputs) != 1 or model.inputs[0].layout != "interleaved (NHWC)":
         raise UnusableInput(
             "FLOAT does not take one picture [1, height, width, channels]: expected "
@@ -199,30 +191,7 @@ def _images(
     pictures.require("PIL")
     from course_lib.vision import datasets
 
-    paths = datasets.image_files(folder)
-    labels = _labels(folder, paths) if labelled else None
-    images = pictures.crops(paths, model.inputs[0].shape[1:], channels=channels)
-    return np.stack(images), labels
-
-
-def _classes(folder: Path) -> list[str]:
-    return sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.is_dir() and not path.name.startswith(".")
-    )
-
-
-def _labels(folder: Path, paths: list[Path]) -> list[int]:
-    """Number the subfolders; an empty one is a class too."""
-    names = _classes(folder)
-    loose = [path for path in paths if path.parent == folder]
-    if loose or len(names) < 2:
-        raise UnusableInput(
-            f"{folder}: with --labels, expected every picture in one of two or more "
-            "subfolders, one a class"
-        )
-    return [names.index(path.relative_to(folder).parts[0]) for path in paths]
+    return datasets.image_files(folder)
 
 
 def _given(mean: tuple[float, ...], std: tuple[float, ...]) -> bool:

@@ -23,12 +23,12 @@ _OPTIONS = (
         metavar="FILE",
         help="Names of the classes, one a line, in the model's order.",
     ),
-    click.option(
-        "--output",
-        type=click.IntRange(min=0),
-        metavar="INDEX",
-        help="The output with one value a class, if there are several outputs.",
-    ),
+)
+output_option = click.option(
+    "--output",
+    type=click.IntRange(min=0),
+    metavar="INDEX",
+    help="The output with one value a class, if there are several outputs.",
 )
 
 
@@ -93,8 +93,9 @@ def expect_classes(
 ) -> None:
     """Refuse labels that are not the classes of a model with so many of them.
 
-    Names of folders are numbered by the list that they are in: a list of another
-    length than the model's numbers them wrongly.
+    Names of folders are numbered by the list that they are in: a list of another length
+    than the model's numbers them wrongly. `options` has "folder" beside what
+    `of_folders` takes.
     """
     if not options["labelled"] or _are_numbers(folders):
         return

@@ -49,6 +49,7 @@ from click.core import ParameterSource
     "those in --images.",
 )
 @labels.options
+@labels.output_option
 @converting.normalisation_options
 @converting.cures_options
 @click.option(

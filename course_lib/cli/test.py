@@ -43,6 +43,7 @@ import click
     help="Pictures to run; none that calibrated the file.",
 )
 @labels.options
+@labels.output_option
 @click.option("--limit", type=click.IntRange(min=1), help="So many pictures of DIR.")
 @click.option(
     "--rounds",
