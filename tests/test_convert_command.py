@@ -74,7 +74,7 @@ def test_it_makes_what_was_asked_for(place, name, granularity):
     assert entry.scale == pytest.approx(1 / 127.5, rel=1e-6)
     assert abs(entry.zero_point - 127.5) <= 0.5
     assert granularity in result.output
-    assert "warning  6 images" in result.output
+    assert "warning  6 of the 100 to 200 images" in result.output
     assert "are missing" not in result.output
 
 
