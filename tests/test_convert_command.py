@@ -85,6 +85,8 @@ def test_json_tells_the_contract(place):
     assert (entry["dtype"], entry["bytes"], entry["zero_point"]) == ("int8", 3072, -128)
     assert report["size"] == (place / "out.tflite").stat().st_size
     assert any("--mean and --std are missing" in told for told in report["warnings"])
+    half = run(place, options=("--granularity", "per-channel", "--mean", "127.5"))
+    assert "warning  --std is missing: 255 taken; give both" in half.output
 
 
 def test_three_means_are_built_into_the_file(place):

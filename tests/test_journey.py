@@ -375,7 +375,7 @@ def test_classes_in_another_order_are_told():
     labels = np.arange(40) % 2
     found = judged(1 - labels, 1 - labels, labels, count=2)
     names = ("car", "no car")
-    of = journey.replace(found.pictures, classes=names, order=journey.SORTED)
+    of = journey.replace(found.pictures, classes=names, order="sorted folder names")
     (told,) = journey.replace(found, pictures=of).collapses()
     assert "less often than chance among 2 classes" in told
     assert told.endswith(

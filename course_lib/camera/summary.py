@@ -1,6 +1,6 @@
 """A test on a camera, told: as JSON, as lines, as the rows of a table."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -150,7 +150,7 @@ def _rows(result: Result) -> Iterator[tuple[str, str]]:
     )
     yield "pictures", f"{count}"
     if result.folders:
-        yield "labels", _folders(result.folders)
+        yield "labels", contract.folders_text(result.folders)
     yield "computer", result.runtime
     for output in result.outputs:
         name = f"{output.name}: " if len(result.outputs) > 1 else ""
@@ -194,14 +194,6 @@ def _seconds(value: float) -> str:
         return f"{value:.2f} s"
     milliseconds = round(1000 * value)
     return f"{milliseconds} ms" if milliseconds else "under 1 ms"
-
-
-def _folders(folders: Mapping[str, int]) -> str:
-    most = 6
-    ordered = sorted(folders.items(), key=lambda of: of[1])
-    shown = [f"{name} is class {number}" for name, number in ordered]
-    more = f", ... ({len(shown)} subfolders)" if len(shown) > most else ""
-    return ", ".join(shown[:most]) + more
 
 
 def _far(found: fidelity.Difference) -> str:

@@ -92,6 +92,10 @@ def compare(
       causes: id, layer, evidence, cure; the likeliest first
       warnings
     """  # noqa: D301  (click needs the control character)
+    if classes and not labelled:
+        raise UnusableInput(
+            "--classes: names the subfolders of --images: expected --labels beside it"
+        )
     if plot is not None:
         _check_plot(plot)
     from course_lib.tflite import comparison, diagnosis, reading
@@ -126,6 +130,12 @@ def compare(
     labels.expect_classes(found.class_count, names, folders, options)
     causes = diagnosis.diagnose(found)
     warnings = list(_doubts(found, theirs, in_all))
+    is_sorted = labels.order(folders, options) == labels.SORTED
+    if is_sorted and any(cause.id == "float-model" for cause in causes):
+        warnings.append(
+            "the subfolders were numbered by their sorted names: if the model has "
+            "another order, that is why; give --classes FILE"
+        )
     if inside[0] and _given(mean, std):
         warnings.append(
             "FLOAT normalises by itself: leave --mean and --std out, unless the model "
@@ -137,7 +147,8 @@ def compare(
         told = _as_json(found, causes, warnings)
         click.echo(json.dumps(told, indent=2, allow_nan=False))
     else:
-        for line in _lines(found, causes, warnings, shown):
+        named = {} if labels.are_numbers(folders) else folders
+        for line in _lines(found, causes, warnings, shown, named):
             click.echo(printable(line))
     if causes:
         raise SystemExit(1)
@@ -308,7 +319,15 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _lines(found: Any, causes: tuple, warnings: list[str], shown: int) -> Iterator[str]:
+def _lines(
+    found: Any,
+    causes: tuple,
+    warnings: list[str],
+    shown: int,
+    folders: dict[str, int],
+) -> Iterator[str]:
+    from course_lib.dlpu import contract
+
     pictures = f"{found.images} picture{'' if found.images == 1 else 's'}"
     if found.agreement is None:
         yield f"compared   {pictures}; {found.compared}"
@@ -323,6 +342,8 @@ def _lines(found: Any, causes: tuple, warnings: list[str], shown: int) -> Iterat
             f"accuracy   FLOAT {found.float_accuracy:.2f}, INT8 "
             f"{found.int8_accuracy:.2f}"
         )
+    if folders:
+        yield f"labels     {contract.folders_text(folders)}"
     yield f"output     {_db(found.output_sqnr)} dB"
     if found.weights_sqnr is not None:
         yield f"           {_db(found.weights_sqnr)} dB if only the weights are rounded"

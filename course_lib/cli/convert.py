@@ -12,7 +12,6 @@ from course_lib.cli import converting, dlpu, pictures, printable
 from course_lib.errors import UnusableInput
 
 import click
-from click.core import ParameterSource
 
 
 @dlpu.command(short_help="Convert a float model to the file that a chip takes.")
@@ -163,13 +162,7 @@ def convert(
             thorough=cures == "thorough",
         )
     report = making.make(ordered, output, fixed, images, mend=mend, **normalisation)
-    sources = map(click.get_current_context().get_parameter_source, ("mean", "std"))
-    report["warnings"] += converting.doubts(
-        fixed.normalises,
-        mean,
-        std,
-        given=set(sources) != {ParameterSource.DEFAULT},
-    )
+    report["warnings"] += converting.doubts(fixed.normalises, mean, std)
     report["images_found"] = len(paths)
     in_graph = in_graph and (set(mean), set(std)) != ({0.0}, {1.0})
     report["in_graph"] = (

@@ -6,6 +6,7 @@ from typing import Any
 from course_lib.cli import pictures
 
 import click
+from click.core import ParameterSource
 
 # More images make the ranges no better and the conversion slower.
 MOST_IMAGES = 200
@@ -58,17 +59,21 @@ def cures_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def doubts(
-    normalises: str | None,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    *,
-    given: bool,
+    normalises: str | None, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Iterator[str]:
-    """Tell what looks wrong with --mean and --std, beside the model."""
-    if not given and not normalises:
+    """Tell what looks wrong with the command's --mean and --std, beside the model."""
+    source = click.get_current_context().get_parameter_source
+    missing = [n for n in ("mean", "std") if source(n) is ParameterSource.DEFAULT]
+    if len(missing) == 2 and not normalises:
         yield (
             "--mean and --std are missing: 0 and 255 taken, which is for a model "
             "trained on pixels of 0..1"
+        )
+    if len(missing) == 1:
+        taken = pictures.text(mean if missing == ["mean"] else std)
+        yield (
+            f"--{missing[0]} is missing: {taken} taken; give both, as in the training: "
+            "(pixel - mean) / std"
         )
     if normalises and (set(mean), set(std)) != ({0.0}, {1.0}):
         yield (

@@ -8,6 +8,8 @@ from course_lib.errors import UnusableInput
 
 import click
 
+# Where the order of the classes may come from without anybody's choice.
+SORTED = "sorted folder names"
 _OPTIONS = (
     click.option(
         "--labels",
@@ -83,9 +85,9 @@ def order(folders: dict[str, int], options: dict[str, Any]) -> str:
     """Tell where the order of the classes comes from; "" without labels."""
     if not options["labelled"]:
         return ""
-    if _are_numbers(folders):
+    if are_numbers(folders):
         return "numbered folders"
-    return "by --classes" if options["classes"] else "sorted folder names"
+    return "by --classes" if options["classes"] else SORTED
 
 
 def expect_classes(
@@ -97,7 +99,7 @@ def expect_classes(
     than the model's numbers them wrongly. `options` has "folder" beside what
     `of_folders` takes.
     """
-    if not options["labelled"] or _are_numbers(folders):
+    if not options["labelled"] or are_numbers(folders):
         return
     if options["classes"] and len(names) != count:
         raise UnusableInput(
@@ -118,7 +120,7 @@ def names_text(names: Sequence[str], count: int) -> str:
 
 def _numbers(found: Sequence[str], names: Sequence[str]) -> dict[str, int]:
     """Number the subfolders; an empty one is a class too."""
-    if _are_numbers(found):
+    if are_numbers(found):
         return {name: int(name) for name in found}
     if not names:
         return {name: number for number, name in enumerate(found)}
@@ -131,7 +133,8 @@ def _numbers(found: Sequence[str], names: Sequence[str]) -> dict[str, int]:
     return {name: names.index(name) for name in found}
 
 
-def _are_numbers(folders: Iterable[str]) -> bool:
+def are_numbers(folders: Iterable[str]) -> bool:
+    """Tell whether subfolders have class numbers for names."""
     return all(name.isascii() and name.isdecimal() for name in folders)
 
 

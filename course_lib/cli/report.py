@@ -20,7 +20,6 @@ from course_lib.cli import (
 from course_lib.errors import UnusableInput
 
 import click
-from click.core import ParameterSource
 
 
 @dlpu.command(short_help="Take a trained model all the way and write one page.")
@@ -282,15 +281,7 @@ def _pictures(loaded: Any, options: dict[str, Any]) -> tuple[Any, Any, list[str]
     judges = read(options["folder"], paths, labels=numbers, classes=names, order=order)
     if len(shapes) == 1:
         _expect_classes(shapes[0].num_elements(), judges, options)
-    source = click.get_current_context().get_parameter_source
-    doubts = list(
-        converting.doubts(
-            fixed.normalises,
-            options["mean"],
-            options["std"],
-            given={source("mean"), source("std")} != {ParameterSource.DEFAULT},
-        )
-    )
+    doubts = list(converting.doubts(fixed.normalises, options["mean"], options["std"]))
     if options["calibration"]:
         found = datasets.image_files(options["calibration"])
         calibration = read(options["calibration"], found)

@@ -14,6 +14,7 @@ from typing import Any
 from course_lib.camera import evaluation, findings, virtual
 from course_lib.camera.client import CameraError
 from course_lib.cli import making
+from course_lib.cli.labels import SORTED
 from course_lib.dlpu import contract, rules, socs
 from course_lib.dlpu.socs import Soc
 from course_lib.errors import UnusableInput
@@ -29,8 +30,6 @@ import numpy as np
 ENOUGH = diagnosis.ENOUGH_IMAGES
 # A camera takes its time over each picture, and the comparison over each layer.
 ON_CAMERA, IN_LAYERS = 50, 32
-# Where the order of the classes may come from without anybody's choice.
-SORTED = "sorted folder names"
 _MOST_CLASSES = 20  # that one line names
 _CHUNK = 50  # pictures that are float32 at a time
 # Every camera has a CPU; the virtual one needs a chip beside it.

@@ -6,7 +6,7 @@ socs.toml with its source.
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -202,6 +202,15 @@ def read_labels(file: Path | str) -> tuple[str, ...]:
                 f"of 1 to {_LONGEST_LABEL}"
             )
     return labels
+
+
+def folders_text(folders: Mapping[str, int]) -> str:
+    """Tell which class each folder of labelled pictures is, the first six."""
+    most = 6
+    ordered = sorted(folders.items(), key=lambda of: of[1])
+    shown = [f"{name} is class {number}" for name, number in ordered]
+    more = f", ... ({len(shown)} subfolders)" if len(shown) > most else ""
+    return ", ".join(shown[:most]) + more
 
 
 def of(
