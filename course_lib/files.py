@@ -12,12 +12,16 @@ from course_lib.errors import UnusableInput
 def write(path: Path | str, content: bytes) -> Path:
     """Write a file under a temporary name in the same folder, then rename it.
 
-    Whatever goes wrong, the old file stays as it was and no partial file is left.
+    Whatever goes wrong, the old file stays as it was and no partial file is left. A
+    link stays one: what it points to is written.
 
     Raises:
-        UnusableInput: When the folder is missing or not writable, or the disk is full.
+        UnusableInput: When the folder is missing or not writable, the disk is full, or
+            the path names a device or a pipe, which a rename would replace.
     """
-    path = Path(path)
+    named, path = Path(path), Path(path).resolve()
+    if path.exists() and not path.is_file():
+        raise UnusableInput(f"{named}: not a file: expected the name of one to write")
     temporary = None
     try:
         descriptor, temporary = tempfile.mkstemp(
@@ -34,10 +38,26 @@ def write(path: Path | str, content: bytes) -> Path:
             Path(temporary).unlink(missing_ok=True)
         reason = error.strerror or error
         raise UnusableInput(
-            f"{path}: could not be written ({reason}); nothing was left behind: choose "
-            "another place or make room"
+            f"{named}: could not be written ({reason}); nothing was left behind: "
+            "choose another place or make room"
         ) from error
-    return path
+    return named
+
+
+def expect_other(path: Path | str | None, *read: Path | str | None) -> None:
+    """Refuse to write over a file that was read.
+
+    Raises:
+        UnusableInput: When the path names one of the files.
+    """
+    if path is None or not Path(path).exists():
+        return
+    for other in filter(None, read):
+        if Path(other).exists() and Path(path).samefile(other):
+            raise UnusableInput(
+                f"{path}: is read here and would be lost: expected another name to "
+                "write to"
+            )
 
 
 def write_folder(

@@ -1,6 +1,7 @@
 """`dlpu card`: its formats, its refusals."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -75,6 +76,43 @@ def test_output_is_written_whole_or_not_at_all(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["card.h"]
     absent = tmp_path / "absent" / "card.h"
     assert run(PERSON, "--soc", "artpec8", "-o", absent).exit_code == 2
+
+
+def test_a_link_stays_a_link_and_a_pipe_a_pipe(tmp_path):
+    target, link, pipe = (tmp_path / name for name in ("card.txt", "link", "pipe"))
+    try:
+        link.symlink_to(target)
+        os.mkfifo(pipe)
+    except (AttributeError, OSError):
+        pytest.skip("this system makes no links or pipes")
+    assert run(PERSON, "--soc", "artpec8", "-o", link).exit_code == 0
+    assert link.is_symlink()
+    assert "person_per_channel.tflite on ARTPEC-8" in target.read_text()
+    done = run(PERSON, "--soc", "artpec8", "-o", pipe)
+    assert (done.exit_code, pipe.is_fifo()) == (2, True)
+    assert "pipe: not a file" in done.stderr
+
+
+def test_ctrl_c_is_no_finding(monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("course_lib.dlpu.contract.read", stopped)
+    done = run(PERSON, "--soc", "artpec8")
+    assert done.exit_code == 2
+    assert done.stderr == "Error: stopped before the end; start it again\n"
+
+
+def test_what_is_read_is_not_written_over(tmp_path):
+    model, labels = tmp_path / "m.tflite", tmp_path / "labels.txt"
+    model.write_bytes(PERSON.read_bytes())
+    labels.write_text("person\nnone\n")
+    for output in (model, labels, tmp_path / ".." / tmp_path.name / "m.tflite"):
+        done = run(model, "--soc", "artpec8", "--labels", labels, "-o", output)
+        assert done.exit_code == 2
+        assert "is read here and would be lost" in done.stderr
+    assert model.read_bytes() == PERSON.read_bytes()
+    assert labels.read_text() == "person\nnone\n"
 
 
 @pytest.mark.parametrize(

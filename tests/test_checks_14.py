@@ -83,6 +83,16 @@ def test_a_decoder_for_both_orders(capsys):
     assert said(capsys, lesson_14.decodes, decoder()) == "Exercise 14.2: correct."
 
 
+def wrapped(outputs, anchors):
+    """Decode what uint8 makes of a zero point that is taken off too early."""
+    codes, scores = sorted(outputs, key=lambda output: output[0].shape[-1] != 4)
+    of_codes, of_scores = (
+        (q - np.uint8(zero)) * scale for q, scale, zero in (codes, scores)
+    )
+    found = detection.ssd(of_codes, of_scores, anchors=anchors, confidence=0.5)
+    return detection.nms(found, iou=0.5)
+
+
 @pytest.mark.parametrize(
     ("decode", "hint"),
     [
@@ -94,6 +104,7 @@ def test_a_decoder_for_both_orders(capsys):
         (decoder(right_scale=False), "score above 1"),
         (decoder(confidence=0), "Every anchor"),
         *((decoder(confidence=c), "three boxes") for c in (0.1, 0.49, 0.51, 0.65)),
+        (wrapped, "wraps round"),
         (decoder(scales=(5, 5, 10, 10)), "not those"),
         (decoder(add=1), "not those"),
     ],

@@ -384,6 +384,24 @@ def test_classes_in_another_order_are_told():
     )
 
 
+def test_two_classes_in_exchanged_order_are_told():
+    labels = np.arange(80) % 4
+    answers = np.array([1, 0, 2, 3])[labels]
+    names = ("car", "person", "truck", "van")
+
+    def told(answers, order):
+        found = judged(answers, answers, labels, count=4)
+        of = journey.replace(found.pictures, classes=names, order=order)
+        return list(journey.replace(found, pictures=of).collapses())
+
+    (one,) = told(answers, "sorted folder names")
+    assert "right for 1.00 and not 0.50 if 0 car and 1 person changed places" in one
+    assert one.endswith("--classes FILE gives the model's order")
+    assert told(answers, "by --classes") == []
+    weak = np.where(np.arange(80) < 40, labels, answers)  # half of two classes
+    assert told(weak, "sorted folder names") == []
+
+
 @pytest.mark.parametrize(("changed", "words"), [(1, "-0.03 (chance);"), (20, "-0.50;")])
 def test_a_change_that_may_be_chance_is_called_so(changed, words):
     labels = np.arange(40) % 3

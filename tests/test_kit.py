@@ -92,6 +92,21 @@ def original(tmp_path_factory, photographs):
     return folder
 
 
+def test_pictures_are_spread_over_the_folders(tmp_path):
+    for number, name in enumerate("abcd"):
+        for place in range(3):
+            picture = np.full((8, 8, 3), 40 * number, np.uint8)
+            path = tmp_path / "pictures" / name / f"{place}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(path)
+    folder = tmp_path / "kit"
+    images = ("--images", tmp_path / "pictures")
+    done = run(PERSON, "--soc", "artpec9", "-o", folder, *images)
+    assert done.exit_code == 0, done.output
+    inputs = {path.read_bytes()[0] for path in (folder / "in").rglob("*.bin")}
+    assert inputs == {0, 40, 80, 120}
+
+
 @pytest.fixture
 def kit(original, tmp_path):
     return shutil.copytree(original, tmp_path / "kit")

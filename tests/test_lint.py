@@ -40,6 +40,15 @@ def write(tmp_path, content, name="m.tflite"):
     return path
 
 
+def test_the_model_is_not_written_over(tmp_path):
+    path = write(tmp_path, tiny_models.conv(), "m.svg")
+    for option in ("--output", "--draw"):
+        done = run(path, "--soc", "artpec8", option, path)
+        assert done.exit_code == 2
+        assert "is read here and would be lost" in done.stderr
+    assert path.read_bytes() == tiny_models.conv()
+
+
 # Formats
 
 

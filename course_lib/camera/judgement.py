@@ -312,6 +312,10 @@ def _strides(kit: Kit) -> Iterator[str]:
 
 
 def _remarks(kit: Kit, results: Sequence[Result]) -> Iterator[str]:
+    yield (
+        "the dumps do not tell what made them: those of a virtual camera are a "
+        "SIMULATION and prove nothing about a chip"
+    )
     measured = list(
         dict.fromkeys(
             entry.difference.published

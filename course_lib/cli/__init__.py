@@ -14,7 +14,10 @@ import click
 
 
 class _Commands(click.Group):
-    """A group whose commands may raise UnusableInput: one line and exit status 2."""
+    """A group whose commands may raise UnusableInput: one line and exit status 2.
+
+    Ctrl-C ends the same way: 1 would say that something was found.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -23,6 +26,8 @@ class _Commands(click.Group):
             return result
         except UnusableInput as error:
             problem = str(error)
+        except (KeyboardInterrupt, click.Abort):
+            problem = "stopped before the end; start it again"
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader has gone: no fault
                 raise

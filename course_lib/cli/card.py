@@ -60,6 +60,7 @@ def card(
     from course_lib import files
     from course_lib.dlpu import contract, socs
 
+    files.expect_other(output, model, labels)
     if as_json and form not in (None, "json"):
         raise UnusableInput(f"--json and --format {form}: choose one of them")
     if not soc:

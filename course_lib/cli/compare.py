@@ -98,6 +98,7 @@ def compare(
         )
     if plot is not None:
         _check_plot(plot)
+    from course_lib import files
     from course_lib.tflite import comparison, diagnosis, reading
 
     import numpy as np
@@ -117,7 +118,11 @@ def compare(
         )
     options = {"folder": folder, "labelled": labelled, "classes": classes}
     paths = _pictures_for(ours, folder)
+    files.expect_other(plot, *paths)
     names, folders, numbers = labels.of_folders(folder, paths, options)
+    if len(ours.outputs) == 1:  # else the comparison finds the one with the classes
+        count = math.prod(ours.outputs[0].shape)
+        labels.expect_classes(max(count, 2), names, folders, options)
     crops = pictures.crops(paths, ours.inputs[0].shape[1:], channels=channels)
     found = comparison.compare(
         float_file,

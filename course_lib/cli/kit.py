@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from course_lib.cli import dlpu, ending, pictures, printable
+from course_lib.cli import dlpu, ending, labels, pictures, printable
 from course_lib.errors import UnusableInput
 
 import click
@@ -175,7 +175,7 @@ def _pictures(
     pictures.require("PIL")
     from course_lib.vision import datasets
 
-    paths = datasets.image_files(folder)[:count]
+    paths = labels.limited(datasets.image_files(folder), count)
     return pictures.crops(paths, shape, channels=channels)
 
 

@@ -84,6 +84,8 @@ def lint(models: tuple[str, ...], **options: Any) -> None:
     from course_lib import files
     from course_lib.dlpu import onnx_file, rules
 
+    for written in (options["output"], options["draw"]):
+        files.expect_other(written, *models)
     settings = _settings(options)
     chip = rules.find(settings["soc"])
     told = {key: settings[key] for key in ("os", "ignore")}

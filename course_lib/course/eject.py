@@ -271,6 +271,7 @@ test = {_array((tried | {"pytest"}) - needed, lines=lines)}
 packages = ["src/{name}"]
 
 [tool.pytest.ini_options]
+pythonpath = ["src"]
 testpaths = ["tests"]
 """
 

@@ -399,6 +399,30 @@ class Judged:
                 f"{right}: no more often than chance {among}; are mean and std those "
                 "of the training, and do the labels fit?"
             )
+        elif self.pictures.order == SORTED:
+            yield from self._exchanged()
+
+    def _exchanged(self) -> Iterator[str]:
+        """Tell of two classes whose labels were exchanged by their sorted names."""
+        labels, answers = np.asarray(self.pictures.labels), self.answers["float"]
+        counts = np.zeros((self.class_count, self.class_count), int)
+        np.add.at(counts, (labels, answers), 1)
+        right = np.diag(counts)
+        gains = counts + counts.T - right - right[:, None]
+        first, second = np.unravel_index(gains.argmax(), gains.shape)
+        changed = np.where(labels == first, second, labels)
+        changed[labels == second] = first
+        low, _ = paired_interval(answers == changed, answers == labels)
+        if gains[first, second] > 0 and low > 0:
+            pair = " and ".join(
+                findings.class_text(int(of), self.pictures.classes)
+                for of in sorted((first, second))
+            )
+            yield (
+                f"the float model would be right for {np.mean(answers == changed):.2f} "
+                f"and not {np.mean(answers == labels):.2f} if {pair} changed places: "
+                f"{_order(self.pictures)}"
+            )
 
 
 def _order(pictures: Pictures) -> str:

@@ -340,6 +340,11 @@ def read_model(path: Path | str) -> Any:
             raise UnusableInput(f"{path}: no saved_model.pb in this folder: {wanted}")
         with _one_line(f"{path}: not a readable SavedModel"):
             return tf.saved_model.load(str(path))
+    if path.suffix.lower() == ".onnx":
+        raise UnusableInput(
+            f"{path}: {wanted}; an .onnx file is not read here: give the SavedModel "
+            "that onnx2tf makes of it (lesson 10)"
+        )
     if path.suffix != ".keras":
         raise UnusableInput(
             f"{path}: {wanted}; save the model again with model.save('name.keras')"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import cache
 from numbers import Real
 from typing import Any
+from unittest.mock import patch
 
 from course_lib.course.checks import judge
 from course_lib.dlpu import cvflow, onnx_file, rules, socs
@@ -82,10 +83,17 @@ def repaired(answer: Callable[[np.ndarray], np.ndarray]) -> None:
     Introduced in notebook 10.
     """
     pictures, wanted = _digits(), _wanted()
-    given, failure = answer, ""
+    given, failure, sent = answer, "", []
+
+    def watched(model: Any, inputs: np.ndarray, **options: Any) -> Any:
+        sent.append(np.asarray(inputs).dtype.kind)
+        return predict(model, inputs, **options)
+
+    predict = inference.predict
     if callable(answer):
         try:
-            answer = given(pictures.copy())
+            with patch.object(inference, "predict", watched):
+                answer = given(pictures.copy())
         except Exception as error:  # a learner's function may do anything
             failure = " ".join(f"{type(error).__name__}: {error}".split())
 
@@ -99,7 +107,9 @@ def repaired(answer: Callable[[np.ndarray], np.ndarray]) -> None:
     judge(
         "10.2",
         answer,
-        is_right=lambda a: callable(given) and not failure and equals(wanted)(a),
+        is_right=lambda a: (
+            callable(given) and not failure and "f" not in sent and equals(wanted)(a)
+        ),
         hints=[
             (
                 lambda a: failure,
@@ -112,6 +122,11 @@ def repaired(answer: Callable[[np.ndarray], np.ndarray]) -> None:
             (
                 lambda a: a is None,
                 "It returns nothing. Is there a `return`?",
+            ),
+            (
+                lambda a: "f" in sent and equals(wanted)(a),
+                "The answers are right, but floats were sent, and `predict` made the "
+                "integers. A camera does not: make them yourself.",
             ),
             (
                 equals(fed(planes.view(np.int8))),

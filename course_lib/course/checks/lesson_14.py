@@ -110,6 +110,10 @@ def raw_outputs(*, scores_first: bool = True) -> list[RawOutput]:
     return outputs if scores_first else outputs[::-1]
 
 
+# Corners are parts of the picture.
+_FAR_OUT = 2.0
+
+
 def decodes(decode: Callable[[Sequence[RawOutput], np.ndarray], Detections]) -> None:
     """Check exercise 14.2: a decoder for outputs in any order.
 
@@ -139,6 +143,11 @@ def decodes(decode: Callable[[Sequence[RawOutput], np.ndarray], Detections]) -> 
             (
                 lambda f: (_tried(f, True).scores > 1).any(),
                 "There is a score above 1. Whose scale did it get?",
+            ),
+            (
+                lambda f: np.abs(_tried(f, True).boxes).max(initial=0) > _FAR_OUT,
+                "Boxes lie far outside of the picture. uint8 less a zero point wraps "
+                "round: make floats first, or hand `detection.ssd` the integers.",
             ),
             (
                 lambda f: len(_tried(f, True)) == len(anchors()),
